@@ -1,0 +1,222 @@
+"""The local backend: orchestration of run folders and the trainer's process."""
+
+import json
+import shutil
+import subprocess
+import tempfile
+import time
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+from tunebridge import digests
+from tunebridge.backend import Backend, Check, Generation, GenerationParameters
+from tunebridge.data.dataset import Dataset
+from tunebridge.data.example import Message
+from tunebridge.errors import InvalidRequest, NotFound, ServiceUnavailable, StoreError
+from tunebridge.job import Artifact, Job, JobStatus, Snapshot, Usage
+from tunebridge.plan import Plan
+from tunebridge.plugins import missing_requirement
+from tunebridge.spec import JobSpec
+from tunebridge.training.config import (
+    ADAPTER_FOLDER,
+    CANCEL_FILE,
+    MODEL_FOLDER,
+    NANO,
+    RESULT_FILE,
+    RUN_FILE,
+    TRAIN_FILE,
+    VALIDATION_FILE,
+    RunConfig,
+)
+from tunebridge.training.sources import locate
+from tunebridge_local import INFO, client
+from tunebridge_local.follow import follow
+from tunebridge_local.translate import translate
+
+CANCEL_PATIENCE_SECONDS = 60.0
+"""How long a trainer may take to write its checkpoint before it is ended by force."""
+
+
+class LocalBackend(Backend):
+    """Trains in a detached process; the run folder inside the job's folder holds everything."""
+
+    info = INFO
+
+    def plan(self, spec: JobSpec, dataset: Dataset) -> Plan:
+        """Translate a job into the trainer's RunConfig."""
+        return translate(spec, dataset, self.info.capabilities, locate(spec.model_for("local") or NANO))
+
+    def submit(self, plan: Plan, job: Job) -> str:
+        """Write the run folder and start the trainer; a second call for the same job finds the first one's."""
+        run = run_folder(job)
+        if not (run / RUN_FILE).exists():
+            self._write_run(plan, job)
+        client.start(run)
+        return job.id
+
+    def find(self, job: Job) -> str | None:
+        """Return the job's id when a trainer was started for it."""
+        return job.id if client.was_started(run_folder(job)) else None
+
+    def poll(self, job: Job, cursor: str | None) -> Snapshot:
+        """Read what the trainer wrote since the cursor and look whether its process lives."""
+        run = run_folder(job)
+        if job.status == JobStatus.cancelling:
+            self._end_when_overdue(job)
+        alive = client.is_alive(run)  # before reading: what the process wrote last is then surely read
+        snapshot = follow(run, cursor, is_alive=alive)
+        return snapshot.model_copy(update={"usage": _usage(run)})
+
+    def cancel(self, job: Job) -> None:
+        """Ask the trainer to stop; it ends the step, writes a checkpoint and leaves."""
+        run = run_folder(job)
+        client.write_private(run / CANCEL_FILE, job.updated_at.isoformat())
+        client.stop(run)
+
+    def resume(self, job: Job) -> None:
+        """Start the trainer again on its run folder; it goes on from the last checkpoint."""
+        run = run_folder(job)
+        if not (run / RUN_FILE).exists():
+            raise NotFound(
+                f"the run folder {run} is gone. Submit the job again.", backend="local", operation="resume"
+            )
+        (run / CANCEL_FILE).unlink(missing_ok=True)
+        if not client.is_alive(run):
+            client.start(run)
+
+    def artifacts(self, job: Job) -> Sequence[Artifact]:
+        """Return the adapter or the model."""
+        run = run_folder(job)
+        folders = ((run / ADAPTER_FOLDER, "adapter"), (run / MODEL_FOLDER, "model"))
+        return [_artifact(folder, kind) for folder, kind in folders if folder.is_dir()]
+
+    def download(self, job: Job, artifact: Artifact, folder: Path) -> Path:
+        """Copy the adapter or model and compare its digest with the one written after training."""
+        source = Path(artifact.uri.removeprefix("file://"))
+        target = folder / source.name
+        if target.exists():
+            raise StoreError(f"{target} exists already. Choose another folder.")
+        shutil.copytree(source, target)
+        if digests.of_folder(target) != artifact.digest:
+            raise StoreError(
+                f"{target} differs from what was trained (digest). Look at the disk, then download again."
+            )
+        return target
+
+    def delete(self, job: Job) -> None:
+        """Remove the run folder with everything in it."""
+        shutil.rmtree(run_folder(job), ignore_errors=True)
+
+    def generate(
+        self, target: Job | str, prompts: Sequence[Sequence[Message]], parameters: GenerationParameters
+    ) -> Iterator[Generation]:
+        """Yield answers, made by a process of their own in one go."""
+        with tempfile.TemporaryDirectory(prefix="tunebridge-") as name:
+            folder = Path(name)
+            rows = [
+                {"id": str(i), "messages": [_chat(m) for m in prompt]} for i, prompt in enumerate(prompts)
+            ]
+            (folder / "requests.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+            self._run_generate(folder, _model_arguments(target), parameters)
+            for line in (folder / "answers.jsonl").read_text().split("\n"):
+                if line:
+                    answer = json.loads(line)
+                    yield Generation(
+                        output=answer["output"],
+                        finish_reason=answer["finish_reason"],
+                        tokens=answer["tokens"],
+                    )
+
+    def check(self) -> Check:
+        """Tell whether PyTorch and the rest are installed."""
+        missing = missing_requirement(self.info)
+        if missing:
+            return Check(ok=False, detail=f'{missing} is not installed: pip install "tunebridge[local]".')
+        return Check(ok=True, detail="PyTorch, transformers and PEFT are installed.")
+
+    def _write_run(self, plan: Plan, job: Job) -> None:
+        """Make the run folder under another name first: a folder of the right name is complete."""
+        run, partial = run_folder(job), run_folder(job).with_name("run.partial")
+        shutil.rmtree(partial, ignore_errors=True)
+        try:
+            partial.mkdir(mode=0o700)
+            RunConfig.model_validate({"job_id": job.id, **plan.payload}).write(partial)
+            for name in (TRAIN_FILE, VALIDATION_FILE):
+                if (job.folder / name).exists():
+                    (partial / name).hardlink_to(job.folder / name)
+            partial.rename(run)
+        except OSError as error:
+            raise InvalidRequest(
+                f"the run folder {run} could not be written: {error}. Free some space and submit again.",
+                backend="local",
+                operation="submit",
+            ) from error
+
+    def _run_generate(self, folder: Path, model: list[str], parameters: GenerationParameters) -> None:
+        log = folder / "generate.log"
+        arguments = [
+            *model,
+            "--input",
+            str(folder / "requests.jsonl"),
+            "--output",
+            str(folder / "answers.jsonl"),
+        ]
+        arguments += [
+            "--max-tokens",
+            str(parameters.max_tokens),
+            "--temperature",
+            str(parameters.temperature),
+        ]
+        try:
+            client.run_generate([*arguments, "--seed", str(parameters.seed)], log)
+        except subprocess.CalledProcessError as error:
+            reason = client.log_tail(log, 3) or f"exit code {error.returncode}"
+            raise ServiceUnavailable(reason, backend="local", operation="generate") from error
+
+    def _end_when_overdue(self, job: Job) -> None:
+        run = run_folder(job)
+        asked = run / CANCEL_FILE
+        if asked.exists() and _age_seconds(asked) > CANCEL_PATIENCE_SECONDS:
+            client.stop(run, force=True)
+
+
+def run_folder(job: Job) -> Path:
+    """Return the folder that the trainer works in."""
+    return job.folder / "run"
+
+
+def _artifact(folder: Path, kind: str) -> Artifact:
+    return Artifact.model_validate(
+        {
+            "kind": kind,
+            "uri": folder.as_uri(),
+            "digest": digests.of_folder(folder),
+            "size_bytes": sum(path.stat().st_size for path in folder.rglob("*") if path.is_file()),
+        }
+    )
+
+
+def _usage(run: Path) -> Usage:
+    try:
+        result: dict[str, Any] = json.loads((run / RESULT_FILE).read_text())
+    except FileNotFoundError:
+        return Usage()
+    return Usage(trained_tokens=result.get("trained_tokens"), training_seconds=result.get("wall_seconds"))
+
+
+def _model_arguments(target: Job | str) -> list[str]:
+    if isinstance(target, str):
+        return ["--base-model", target]
+    run = run_folder(target)
+    if (run / MODEL_FOLDER).is_dir():
+        return ["--base-model", str(run / MODEL_FOLDER)]
+    return ["--base-model", target.base_model, "--adapter", str(run / ADAPTER_FOLDER)]
+
+
+def _chat(message: Message) -> dict[str, Any]:
+    return message.model_dump(mode="json", exclude_none=True)
+
+
+def _age_seconds(path: Path) -> float:
+    return time.time() - path.stat().st_mtime

@@ -1,0 +1,115 @@
+"""Starting, stopping and asking the trainer's process; psutil is imported inside the functions."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Iterator
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+
+from tunebridge.training.config import LOG_FILE, RUN_FILE
+
+LAUNCH_FILE = "launch.json"
+PROCESS_FILE = "process.json"
+
+
+def start(run_folder: Path) -> None:
+    """Start the trainer on a run folder, in a session of its own, so that closing the terminal does not stop it."""
+    command = [sys.executable, "-m", "tunebridge.training", str(run_folder)]
+    with _open_log(run_folder / LOG_FILE) as log:
+        process = subprocess.Popen(
+            command, stdin=subprocess.DEVNULL, stdout=log, stderr=log, cwd=run_folder, start_new_session=True
+        )
+    write_private(
+        run_folder / LAUNCH_FILE, json.dumps({"pid": process.pid, "created": _created(process.pid)})
+    )
+
+
+def is_alive(run_folder: Path) -> bool:
+    """Whether the trainer's process runs; a process id that was given to another process does not count."""
+    return any(_is_running(pid, created) for pid, created in _known_processes(run_folder))
+
+
+def stop(run_folder: Path, *, force: bool = False) -> None:
+    """Ask the trainer and its children to stop (SIGTERM), or end them at once (`force`: SIGKILL)."""
+    for pid, created in _known_processes(run_folder):
+        if _is_running(pid, created):
+            os.killpg(os.getpgid(pid), signal.SIGKILL if force else signal.SIGTERM)
+
+
+def log_tail(path: Path, lines: int = 8) -> str:
+    """Return the last lines of a log that are not events."""
+    try:
+        text = path.read_text(errors="replace")
+    except FileNotFoundError:
+        return ""
+    kept = [line for line in text.splitlines() if line.strip() and not line.startswith("TUNEBRIDGE ")]
+    return "\n".join(kept[-lines:])
+
+
+def run_generate(arguments: list[str], log: Path) -> None:
+    """Run the generation program to its end; CalledProcessError with the log's tail when it fails."""
+    with _open_log(log) as file:
+        subprocess.run(
+            [sys.executable, "-m", "tunebridge.training.generate", *arguments],
+            stdin=subprocess.DEVNULL,
+            stdout=file,
+            stderr=file,
+            check=True,
+        )
+
+
+def write_private(path: Path, text: str) -> None:
+    """Write a small file in one step, readable by the owner only."""
+    partial = path.with_name(path.name + ".partial")
+    with os.fdopen(os.open(partial, os.O_CREAT | os.O_WRONLY | os.O_TRUNC, 0o600), "w") as file:
+        file.write(text)
+        file.flush()
+        os.fsync(file.fileno())
+    partial.rename(path)
+
+
+def was_started(run_folder: Path) -> bool:
+    """Whether a trainer was started on this folder."""
+    return (run_folder / RUN_FILE).exists() and any(_known_processes(run_folder))
+
+
+def _open_log(path: Path) -> Any:
+    return os.fdopen(os.open(path, os.O_CREAT | os.O_WRONLY | os.O_APPEND, 0o600), "ab")
+
+
+def _known_processes(run_folder: Path) -> Iterator[tuple[int, float]]:
+    """Yield (process id, latest time at which it can have been created) as launcher and trainer wrote them."""
+    for name, key in ((LAUNCH_FILE, "created"), (PROCESS_FILE, "started_at")):
+        try:
+            record = json.loads((run_folder / name).read_text())
+            yield int(record["pid"]), _seconds(record[key])
+        except (FileNotFoundError, ValueError, KeyError):
+            continue
+
+
+def _seconds(value: float | str) -> float:
+    return datetime.fromisoformat(value).timestamp() if isinstance(value, str) else float(value)
+
+
+def _created(pid: int) -> float:
+    import psutil
+
+    try:
+        return float(psutil.Process(pid).create_time())
+    except psutil.NoSuchProcess:
+        return 0.0
+
+
+def _is_running(pid: int, latest: float) -> bool:
+    import psutil
+
+    try:
+        process = psutil.Process(pid)
+        # A clock tick of slack: the kernel counts a process's start in hundredths of a second.
+        return process.create_time() <= latest + 1.0 and process.status() != psutil.STATUS_ZOMBIE
+    except psutil.NoSuchProcess:
+        return False

@@ -1,0 +1,24 @@
+"""What only the local backend has: `options.local` in a job file."""
+
+from typing import Annotated, Literal
+
+from pydantic import Field
+
+from tunebridge.spec import SpecModel
+
+
+class LocalOptions(SpecModel):
+    """Knobs of the trainer on this machine."""
+
+    device: Literal["auto", "cpu", "cuda"] = "auto"
+    """Where to train; `auto` takes a GPU when there is one."""
+    threads: Annotated[int, Field(ge=1)] | Literal["auto"] = "auto"
+    """CPU threads; `auto` takes the cores that are free."""
+    dtype: Literal["auto", "float32", "bfloat16"] = "auto"
+    """Number format of the forward and backward pass; `auto` takes bfloat16 where the machine has it natively."""
+    checkpoint_seconds: Annotated[float, Field(ge=0)] = 30.0
+    """Seconds between two checkpoints; 0 writes one after every step."""
+    keep_checkpoints: Annotated[int, Field(ge=1)] = 2
+    """Checkpoints that are kept."""
+    evaluations: Annotated[int, Field(ge=1)] = 10
+    """Passes over the validation rows, spread evenly over the run."""

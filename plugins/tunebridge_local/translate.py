@@ -1,0 +1,108 @@
+"""JobSpec -> the trainer's RunConfig as a payload: pure, no I/O, no torch."""
+
+from typing import Any
+
+from tunebridge.capabilities import Capabilities
+from tunebridge.data.dataset import Dataset
+from tunebridge.plan import Plan, Translation
+from tunebridge.spec import JobSpec
+from tunebridge.training.config import NANO, RANDOM
+from tunebridge.training.sources import ModelSource
+from tunebridge_local.options import LocalOptions
+
+# Spec field -> (field of RunConfig, default); None leaves the choice out of the run.
+PLAIN: dict[str, tuple[str, Any]] = {
+    "hyperparameters.epochs": ("epochs", 3.0),
+    "hyperparameters.max_steps": ("max_steps", None),
+    "hyperparameters.schedule": ("schedule", "linear"),
+    "hyperparameters.warmup_ratio": ("warmup_ratio", 0.05),
+    "hyperparameters.weight_decay": ("weight_decay", 0.0),
+    "hyperparameters.max_grad_norm": ("max_grad_norm", 1.0),
+    "hyperparameters.seed": ("seed", 0),
+    "hyperparameters.early_stopping_patience": ("early_stopping_patience", None),
+    "data.too_long": ("too_long", "error"),
+    "budget.max_hours": ("max_hours", None),
+}
+ADAPTER: dict[str, tuple[str, Any]] = {
+    "method.adapter.rank": ("adapter.rank", 16),
+    "method.adapter.alpha": ("adapter.alpha", None),
+    "method.adapter.dropout": ("adapter.dropout", 0.0),
+    "method.adapter.target_modules": ("adapter.target_modules", None),
+}
+TRAINER_DEFAULT = "the local trainer's default"
+# Measured on the shipped model (tools/nano/README.md): a 1M-parameter model wants far larger steps.
+NANO_LEARNING_RATE = {"lora": 5e-3, "full": 3e-3}
+LEARNING_RATE = {"lora": 2e-4, "full": 2e-5}
+
+FIELDS = frozenset(
+    {
+        *PLAIN,
+        *ADAPTER,
+        "base_model",
+        "method.type",
+        "method.adapter.type",
+        "hyperparameters.batch_size",
+        "hyperparameters.learning_rate",
+        "hyperparameters.max_length",
+        "budget.max_usd",
+        *(f"options.local.{name}" for name in LocalOptions.model_fields),
+    }
+)
+
+
+def translate(spec: JobSpec, dataset: Dataset, capabilities: Capabilities, source: ModelSource) -> Plan:
+    """Return the plan of a run; `source` is where the base model lies and how long its context is."""
+    job = Translation(spec, dataset, backend="local", capabilities=capabilities)
+    model = job.base_model("base_model", default=NANO)
+    if source.name != model:
+        job.convert("base_model", "base_model", source.name, "the same folder as an absolute path")
+    job.choose("method.type", "method", {"sft": "sft"}, default="sft")
+    adapter = job.choose(
+        "method.adapter.type", "adapter.type", {"lora": "lora", "full": "full"}, default="lora"
+    )
+    for field, (sent_as, default) in PLAIN.items():
+        job.take(field, sent_as, default=default, source=TRAINER_DEFAULT)
+    if adapter == "lora":
+        _adapter(job)
+    _learning_rate(job, model, adapter)
+    _batch_size(job)
+    _max_length(job, source.context_length)
+    job.options(LocalOptions)
+    if job.is_set("budget.max_usd"):
+        job.accept("budget.max_usd", "this machine sends no bill")
+    return job.plan()
+
+
+def _adapter(job: Translation) -> None:
+    for field, (sent_as, default) in ADAPTER.items():
+        job.take(field, sent_as, default=default, source=TRAINER_DEFAULT)
+    if not job.is_set("method.adapter.alpha"):
+        rank = job.get("method.adapter.rank") or ADAPTER["method.adapter.rank"][1]
+        job.take("method.adapter.alpha", "adapter.alpha", default=2.0 * rank, source="twice the rank")
+
+
+def _learning_rate(job: Translation, model: str, adapter: str) -> None:
+    rates = NANO_LEARNING_RATE if model in (NANO, RANDOM) else LEARNING_RATE
+    source = f"{TRAINER_DEFAULT} for {adapter}" + (
+        " on the shipped model" if rates is NANO_LEARNING_RATE else ""
+    )
+    job.take("hyperparameters.learning_rate", "learning_rate", default=rates[adapter], source=source)
+
+
+def _batch_size(job: Translation) -> None:
+    if job.get("hyperparameters.batch_size") == "auto":
+        job.convert(
+            "hyperparameters.batch_size", "batch_size", 16, "rows per step; memory is bounded by the trainer"
+        )
+    else:
+        job.take("hyperparameters.batch_size", "batch_size", default=16, source=TRAINER_DEFAULT)
+
+
+def _max_length(job: Translation, context_length: int | None) -> None:
+    wanted = job.get("hyperparameters.max_length")
+    if wanted is not None and context_length is not None and wanted > context_length:
+        job.refuse("hyperparameters.max_length", f"the model takes at most {context_length} tokens")
+        return
+    most = min(context_length or 2048, 2048)
+    source = "the model's own limit" if most == context_length else TRAINER_DEFAULT
+    job.take("hyperparameters.max_length", "max_length", default=most, source=source)

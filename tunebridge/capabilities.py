@@ -1,0 +1,42 @@
+"""What a backend can do: one record, used to plan, to print the docs table and to select conformance tests."""
+
+from datetime import date
+from typing import Literal
+
+from tunebridge.data.example import Kind
+from tunebridge.spec import SpecModel
+
+AdapterType = Literal["lora", "rslora", "dora", "qlora", "full"]
+
+
+class Capabilities(SpecModel):
+    """What a backend can do; planning, the docs table and the conformance suite all read it."""
+
+    methods: frozenset[str]
+    """Values of `method.type` that it can run."""
+    adapters: frozenset[AdapterType]
+    """Values of `method.adapter.type` that it can train."""
+    dataset_kinds: frozenset[Kind]
+    """Kinds of rows that it can take."""
+    fields: frozenset[str]
+    """Spec fields that it understands, exactly or converted; any other field that a user sets is refused."""
+    dataset_features: frozenset[Literal["tools", "images", "reasoning", "weight", "name"]] = frozenset()
+    """Parts of a row beyond role and text that it can take without loss."""
+    validation_data: bool = False
+    cancel: bool = False
+    events: bool = False
+    metrics: bool = False
+    resume: bool = False
+    inference: bool = False
+    """Whether `generate` asks the tuned model."""
+    download: bool = False
+    list_jobs: bool = False
+    delete: bool = False
+    find_lag_seconds: float = 0.0
+    """How long a job that was created may stay invisible to `find`; reconciling waits that long."""
+    poll_seconds: float = 10.0
+    """Time between two polls of a job that is not changing."""
+    orderable_until: date | None = None
+    """Last day on which the service accepts new jobs, where it has said so."""
+    shutdown_on: date | None = None
+    """Day on which the service ends, where it has said so."""

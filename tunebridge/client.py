@@ -1,0 +1,198 @@
+"""The facade: everything that a user of TuneBridge does, from Python or behind the command line."""
+
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+from tunebridge import plugins as plugins_module
+from tunebridge import specfile, submit, watch
+from tunebridge.backend import Backend, Generation, GenerationParameters
+from tunebridge.data.dataset import Dataset
+from tunebridge.data.example import Message
+from tunebridge.data.readers import load_dataset
+from tunebridge.errors import JobFailed, TuneBridgeError
+from tunebridge.job import Artifact, Event, Job, JobStatus, Metric
+from tunebridge.plan import Plan
+from tunebridge.plugins import Plugins, require_installed
+from tunebridge.spec import JobSpec
+from tunebridge.store import Store
+
+JobLike = JobSpec | Path | str
+
+
+class Client:
+    """Plans, submits and follows jobs; one store, any number of backends.
+
+    `home` is the folder of the job store (default: `$TUNEBRIDGE_HOME` or the platform's data folder).
+    """
+
+    def __init__(self, home: Path | None = None, *, plugins: Plugins | None = None) -> None:
+        self.plugins = plugins or plugins_module.discover()
+        self._home = home
+        self._store: Store | None = None
+        self._backends: dict[str, Backend] = {}
+
+    @property
+    def store(self) -> Store:
+        """The job store, opened when it is first needed: planning works without one."""
+        if self._store is None:
+            self._store = Store(self._home)
+        return self._store
+
+    def backend(self, name: str) -> Backend:
+        """Return a backend by name."""
+        if name not in self._backends:
+            self._backends[name] = self.plugins.open(name)
+        return self._backends[name]
+
+    def spec(self, job: JobLike, *, backend: str | None = None, overrides: Sequence[str] = ()) -> JobSpec:
+        """Return the JobSpec of a job file, with overrides such as `hyperparameters.epochs=2`."""
+        if isinstance(job, JobSpec):
+            return job if backend is None else job.model_copy(update={"backend": backend})
+        return specfile.load(Path(job), overrides=overrides, backend=backend)
+
+    def dataset(self, spec: JobSpec) -> Dataset:
+        """Read and check the job's rows."""
+        return load_dataset(spec.data, seed=spec.hyperparameters.seed or 0, readers=self.plugins.readers())
+
+    def plan(self, job: JobLike, *, backend: str | None = None, overrides: Sequence[str] = ()) -> Plan:
+        """Translate a job for its backend, offline; the plan may hold refused fields."""
+        spec = self.spec(job, backend=backend, overrides=overrides)
+        return self._plan(spec, self.dataset(spec))
+
+    def submit(
+        self, job: JobLike, *, backend: str | None = None, overrides: Sequence[str] = (), again: bool = False
+    ) -> Job:
+        """Submit a job exactly once and return it; `again` runs a plan that is still running a second time."""
+        spec = self.spec(job, backend=backend, overrides=overrides)
+        dataset = self.dataset(spec)
+        plan = self._plan(spec, dataset)
+        plan.require_sendable()
+        require_installed(self.plugins.backend(spec.backend))
+        self.plugins.check_plan(plan)
+        return submit.submit(self.store, self.backend(spec.backend), plan, dataset, again=again)
+
+    def get(self, job_id: str, *, refresh: bool = True) -> Job:
+        """Return a job by its id, an unambiguous part of it or `last`; `refresh` asks the backend first."""
+        job = self.store.get(job_id)
+        if not refresh or job.status.is_terminal:
+            return job
+        job = watch.poll_once(self.store, self._backend_of(job), job.id, self.plugins.job_changed)
+        return self._collect(job)
+
+    def list(self, *, refresh: bool = False) -> Sequence[Job]:
+        """Return all jobs, newest first; `refresh` asks their backends about those that have not ended."""
+        jobs = self.store.list()
+        return [self.get(job.id) for job in jobs] if refresh else jobs
+
+    def watch(
+        self, job_id: str, *, after: int = 0, timeout_seconds: float | None = None
+    ) -> Iterator[tuple[int, Event]]:
+        """Yield the job's events with their numbers until it has ended; begin after a number that was seen before."""
+        job = self.store.get(job_id)
+        yield from watch.watch(
+            self.store,
+            self._backend_of(job),
+            job.id,
+            after=after,
+            timeout_seconds=timeout_seconds,
+            observer=self.plugins.job_changed,
+        )
+        self._collect(self.store.get(job.id))
+
+    def wait(self, job_id: str, *, timeout_seconds: float | None = None) -> Job:
+        """Wait until the job has succeeded and return it; JobFailed when it ended otherwise."""
+        for _ in self.watch(job_id, timeout_seconds=timeout_seconds):
+            pass
+        job = self.store.get(job_id)
+        if job.status != JobStatus.succeeded:
+            raise failure(job)
+        return job
+
+    def cancel(self, job_id: str) -> Job:
+        """Ask the backend to stop the job and return it; watch it to see when it has stopped."""
+        job = self.get(job_id)
+        if job.status.is_terminal:
+            return job
+        if job.backend_id is None:
+            raise TuneBridgeError(
+                f"Job {job.id} is not confirmed by {job.backend} yet. Run `tunebridge jobs reconcile` first."
+            )
+        self.backend(job.backend).cancel(job)
+        return self.store.change(job.id, lambda j: j.model_copy(update={"status": JobStatus.cancelling}))
+
+    def resume(self, job_id: str) -> Job:
+        """Go on with a job that failed or was cancelled, from its last checkpoint, and return it."""
+        job = self.get(job_id)
+        if job.status not in (JobStatus.failed, JobStatus.cancelled):
+            raise TuneBridgeError(
+                f"Job {job.id} is {job.status}; only a failed or cancelled job can be resumed."
+            )
+        with self.store.exclusive(job.id, timeout_seconds=10):
+            return submit.resume(self.store, self._backend_of(job), job)
+
+    def reconcile(self) -> submit.Reconciliation:
+        """Settle every job whose create call has an unknown outcome, on every backend that is installed."""
+        names = {job.backend for job in self.store.list()} & set(self.plugins.backends())
+        return submit.reconcile(self.store, [self.backend(name) for name in sorted(names)])
+
+    def events(self, job_id: str, *, after: int = 0) -> Sequence[tuple[int, Event]]:
+        """Return the events that are kept of a job, with their numbers."""
+        return self.store.events(self.store.get(job_id).id, after=after)
+
+    def metrics(self, job_id: str) -> Sequence[Metric]:
+        """Return the metrics that are kept of a job."""
+        return self.store.metrics(self.store.get(job_id).id)
+
+    def artifacts(self, job_id: str) -> Sequence[Artifact]:
+        """Return the results of a job."""
+        return self.store.artifacts(self.get(job_id).id)
+
+    def download(self, job_id: str, folder: Path) -> Sequence[Path]:
+        """Copy the job's results into a folder, checked by digest, and return where they are."""
+        job = self._finished(job_id)
+        backend = self._backend_of(job)
+        return [backend.download(job, artifact, folder) for artifact in self.store.artifacts(job.id)]
+
+    def generate(
+        self,
+        target: str,
+        prompts: Sequence[Sequence[Message]],
+        parameters: GenerationParameters | None = None,
+        *,
+        backend: str | None = None,
+    ) -> Iterator[Generation]:
+        """Yield one answer per prompt from a job's tuned model, or from a base model on `backend`."""
+        if backend is not None:
+            return self.backend(backend).generate(target, prompts, parameters or GenerationParameters())
+        job = self._finished(target)
+        return self._backend_of(job).generate(job, prompts, parameters or GenerationParameters())
+
+    def _plan(self, spec: JobSpec, dataset: Dataset) -> Plan:
+        return self.backend(spec.backend).plan(spec, dataset)
+
+    def _backend_of(self, job: Job) -> Backend:
+        return self.backend(job.backend)
+
+    def _finished(self, job_id: str) -> Job:
+        job = self.get(job_id)
+        if job.status != JobStatus.succeeded:
+            raise failure(job)
+        return job
+
+    def _collect(self, job: Job) -> Job:
+        """Write down the results of a job that has just succeeded."""
+        if job.status == JobStatus.succeeded and not self.store.artifacts(job.id):
+            self.store.set_artifacts(job.id, self._backend_of(job).artifacts(job))
+        return job
+
+
+def failure(job: Job) -> TuneBridgeError:
+    """Return the error that says why a job has no result."""
+    if job.status == JobStatus.submitting:
+        hint = "Run `tunebridge jobs reconcile` to learn whether the backend has it."
+    elif not job.status.is_terminal:
+        hint = f"Follow it with `tunebridge jobs watch {job.id}`."
+    else:
+        hint = f"See `tunebridge jobs logs {job.id}`; go on with `tunebridge jobs resume {job.id}` where offered."
+    reason = f": {job.error.rstrip('.')}" if job.error else ""
+    return JobFailed(f"Job {job.id} is {job.status}{reason}. {hint}", job_id=job.id)

@@ -1,0 +1,1 @@
+"""Rows: the canonical form, readers, checks, tokens, splits."""

@@ -1,0 +1,84 @@
+"""The canonical row: a superset of OpenAI's chat rows, with no vendor's peculiarities."""
+
+from typing import Annotated, Any, Literal, Self
+
+from pydantic import Field, model_validator
+
+from tunebridge.spec import SpecModel
+
+Role = Literal["system", "developer", "user", "assistant", "tool"]
+Kind = Literal["sft", "preference", "prompt_only", "kto", "text"]
+
+
+class FunctionCall(SpecModel):
+    """Name and arguments of a call; the arguments stay the JSON text that the model wrote."""
+
+    name: str
+    arguments: str
+
+
+class ToolCall(SpecModel):
+    """A call of a tool by the assistant."""
+
+    id: str
+    type: Literal["function"] = "function"
+    function: FunctionCall
+
+
+class Message(SpecModel):
+    """One turn of a conversation."""
+
+    role: Role
+    content: str | tuple[dict[str, Any], ...] | None = None
+    """Text, a list of parts such as text and images, or nothing beside tool calls."""
+    name: str | None = None
+    tool_calls: tuple[ToolCall, ...] | None = None
+    tool_call_id: str | None = None
+    reasoning: str | None = None
+    """What the assistant thought before it answered, where the data has it."""
+    weight: Annotated[float, Field(ge=0)] | None = None
+    """Weight of an assistant's turn in the loss; 0 leaves it out, unset is 1."""
+
+
+class Example(SpecModel):
+    """One row of a dataset; its kind follows from the keys that it has."""
+
+    messages: tuple[Message, ...] | None = None
+    """The conversation (sft), or the context of a preference, kto or prompt-only row."""
+    text: str | None = None
+    """Plain text for continued pre-training."""
+    tools: tuple[dict[str, Any], ...] | None = None
+    parallel_tool_calls: bool | None = None
+    preferred: tuple[Message, ...] | None = None
+    rejected: tuple[Message, ...] | None = None
+    label: bool | None = None
+    """Whether the answer is a good one (kto)."""
+    reference: Any = None
+    """What a grader compares with."""
+    id: str | None = None
+    metadata: dict[str, Any] | None = None
+    split: Literal["train", "validation", "test"] | None = None
+
+    @model_validator(mode="after")
+    def _has_content(self) -> Self:
+        if (self.messages is None) == (self.text is None):
+            raise ValueError("a row has either `messages` or `text`")
+        if (self.preferred is None) != (self.rejected is None):
+            raise ValueError("a preference row has both `preferred` and `rejected`")
+        return self
+
+    @property
+    def kind(self) -> Kind:
+        """Return what the row can teach."""
+        if self.text is not None:
+            return "text"
+        if self.preferred is not None:
+            return "preference"
+        if self.label is not None:
+            return "kto"
+        has_answer = any(m.role == "assistant" and m.weight != 0 for m in self.messages or ())
+        return "sft" if has_answer else "prompt_only"
+
+    def to_json(self) -> dict[str, Any]:
+        """Return the canonical form: the set fields only, as plain JSON values."""
+        return self.model_dump(mode="json", exclude_none=True)
