@@ -4,7 +4,9 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from tunebridge import plugins as plugins_module
-from tunebridge import specfile, submit, watch
+from tunebridge import specfile
+from tunebridge import submit as submission
+from tunebridge import watch as watching
 from tunebridge.backend import Backend, Generation, GenerationParameters
 from tunebridge.data.dataset import Dataset
 from tunebridge.data.example import Message
@@ -69,14 +71,14 @@ class Client:
         plan.require_sendable()
         require_installed(self.plugins.backend(spec.backend))
         self.plugins.check_plan(plan)
-        return submit.submit(self.store, self.backend(spec.backend), plan, dataset, again=again)
+        return submission.submit(self.store, self.backend(spec.backend), plan, dataset, again=again)
 
     def get(self, job_id: str, *, refresh: bool = True) -> Job:
         """Return a job by its id, an unambiguous part of it or `last`; `refresh` asks the backend first."""
         job = self.store.get(job_id)
         if not refresh or job.status.is_terminal:
             return job
-        job = watch.poll_once(self.store, self._backend_of(job), job.id, self.plugins.job_changed)
+        job = watching.poll_once(self.store, self._backend_of(job), job.id, self.plugins.job_changed)
         return self._collect(job)
 
     def list(self, *, refresh: bool = False) -> Sequence[Job]:
@@ -89,7 +91,7 @@ class Client:
     ) -> Iterator[tuple[int, Event]]:
         """Yield the job's events with their numbers until it has ended; begin after a number that was seen before."""
         job = self.store.get(job_id)
-        yield from watch.watch(
+        yield from watching.watch(
             self.store,
             self._backend_of(job),
             job.id,
@@ -128,12 +130,12 @@ class Client:
                 f"Job {job.id} is {job.status}; only a failed or cancelled job can be resumed."
             )
         with self.store.exclusive(job.id, timeout_seconds=10):
-            return submit.resume(self.store, self._backend_of(job), job)
+            return submission.resume(self.store, self._backend_of(job), job)
 
-    def reconcile(self) -> submit.Reconciliation:
+    def reconcile(self) -> submission.Reconciliation:
         """Settle every job whose create call has an unknown outcome, on every backend that is installed."""
         names = {job.backend for job in self.store.list()} & set(self.plugins.backends())
-        return submit.reconcile(self.store, [self.backend(name) for name in sorted(names)])
+        return submission.reconcile(self.store, [self.backend(name) for name in sorted(names)])
 
     def events(self, job_id: str, *, after: int = 0) -> Sequence[tuple[int, Event]]:
         """Return the events that are kept of a job, with their numbers."""

@@ -1,0 +1,66 @@
+# `make` alone lists what there is. Everything is installed into .venv, with Python, pip and make only.
+PYTHON ?= python3
+VENV ?= .venv
+BIN := $(VENV)/bin
+PIP := $(BIN)/pip --disable-pip-version-check install --quiet --constraint constraints.txt
+OLDER_AND_NEWER := 3.12 3.13
+
+.PHONY: help quickstart test test-all test-pythons check format docs freeze clean
+
+help:  ## Show this list
+	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*##/\t/' | expand -t 16
+
+$(BIN)/python:
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "TuneBridge needs Python 3.11 or newer; try make PYTHON=python3.12")'
+	$(PYTHON) -m venv $(VENV)
+
+$(VENV)/.local: pyproject.toml constraints.txt | $(BIN)/python
+	@echo "Installing TuneBridge with the local trainer (PyTorch, about 1.2 GB) into $(VENV) ..."
+	$(PIP) --editable ".[local]"
+	@touch $@
+
+$(VENV)/.dev: pyproject.toml constraints.txt | $(BIN)/python
+	@echo "Installing TuneBridge with everything for development (about 1.3 GB) into $(VENV) ..."
+	$(PIP) --editable ".[dev]"
+	@touch $@ $(VENV)/.local
+
+quickstart: $(VENV)/.local  ## Tune the shipped model on real rows and see by how much it got better (3 minutes)
+	$(BIN)/tunebridge quickstart --yes
+
+test: $(VENV)/.dev  ## Run the tests
+	$(BIN)/python -m pytest
+
+test-all: $(VENV)/.dev  ## Run the tests, the slow ones too
+	$(BIN)/python -m pytest -m "not live"
+
+test-pythons: $(addprefix test-python-,$(OLDER_AND_NEWER))  ## Run the core's tests, without torch, on each Python that is installed
+
+test-python-%:
+	@for python in python$* $(HOME)/.pyenv/versions/$*.*/bin/python; do \
+	  if $$python -c '' 2>/dev/null; then break; else python=; fi; done; \
+	if [ -z "$$python" ]; then echo "Python $* is not installed here: skipped"; exit 0; fi; \
+	$$python -m venv $(VENV)-$* && \
+	$(VENV)-$*/bin/pip --disable-pip-version-check install --quiet --constraint constraints.txt \
+	  --editable . hypothesis jsonschema pytest pytest-timeout hatchling && \
+	$(VENV)-$*/bin/python -m pytest -m "not torch and not slow and not live"
+
+check: $(VENV)/.dev  ## Format, lint, types, import contracts, tests
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+	$(BIN)/python -m pytest
+
+format: $(VENV)/.dev  ## Format and mend what can be mended
+	$(BIN)/ruff format .
+	$(BIN)/ruff check --fix .
+
+docs: $(VENV)/.dev  ## Write the generated reference again
+	$(BIN)/python -m tools.reference
+
+freeze: $(VENV)/.dev  ## Write the installed versions into constraints.txt
+	{ sed -n '/^#/p' constraints.txt; $(BIN)/pip freeze --exclude-editable | sed 's/+cpu//' | sort -f; } > constraints.new
+	mv constraints.new constraints.txt
+
+clean:  ## Remove what make installed and what tests left
+	rm -rf $(VENV) $(addprefix $(VENV)-,$(OLDER_AND_NEWER)) build dist .pytest_cache .mypy_cache .ruff_cache .hypothesis
