@@ -126,9 +126,7 @@ class Client:
         """Go on with a job that failed or was cancelled, from its last checkpoint, and return it."""
         job = self.get(job_id)
         if job.status not in (JobStatus.failed, JobStatus.cancelled):
-            raise TuneBridgeError(
-                f"Job {job.id} is {job.status}; only a failed or cancelled job can be resumed."
-            )
+            raise TuneBridgeError(f"Job {job.id} is {job.status}; only a failed or cancelled job can be resumed.")
         with self.store.exclusive(job.id, timeout_seconds=10):
             return submission.resume(self.store, self._backend_of(job), job)
 

@@ -73,9 +73,7 @@ class PlanError(TuneBridgeError):
 class UnsupportedFeature(PlanError):
     """The backend does not offer what the job asks for."""
 
-    def __init__(
-        self, message: str, *, feature: str, backend: str, supported_by: tuple[str, ...] = ()
-    ) -> None:
+    def __init__(self, message: str, *, feature: str, backend: str, supported_by: tuple[str, ...] = ()) -> None:
         self.feature, self.backend, self.supported_by = feature, backend, supported_by
         super().__init__(message)
 

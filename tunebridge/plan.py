@@ -138,9 +138,7 @@ class Translation:
             self._send(field, "default", sent_as, default, reason=source)
         return default
 
-    def convert(
-        self, field: str, sent_as: str, sent: Any, reason: str, *, changes_meaning: bool = False
-    ) -> None:
+    def convert(self, field: str, sent_as: str, sent: Any, reason: str, *, changes_meaning: bool = False) -> None:
         """Send a field in the backend's own unit or spelling; one that changes in meaning needs the user's word."""
         if changes_meaning and field not in self.spec.allow.convert:
             self.refuse(field, f"{reason}; accept that with allow.convert: [{field}]")
@@ -166,9 +164,7 @@ class Translation:
         """Send one of the backend's own words for a choice; another choice is refused, naming the possible ones."""
         value = str(self._set.get(field, default))
         if value not in choices:
-            self.refuse(
-                field, f"{value!r} is not offered here; {self.backend} offers {', '.join(sorted(choices))}"
-            )
+            self.refuse(field, f"{value!r} is not offered here; {self.backend} offers {', '.join(sorted(choices))}")
         elif field in self._set:
             self._send(field, "exact", sent_as, choices[value])
         else:
@@ -193,9 +189,7 @@ class Translation:
         try:
             options = schema.model_validate(values)
         except ValidationError as error:
-            raise SpecError(
-                _explain(error, f"options.{self.backend}", schema), key=f"options.{self.backend}"
-            ) from None
+            raise SpecError(_explain(error, f"options.{self.backend}", schema), key=f"options.{self.backend}") from None
         for name in values:
             self.take(f"options.{self.backend}.{name}", name)
         return options
@@ -239,9 +233,7 @@ class Translation:
         target[name] = to_jsonable_python(sent)
         self._note(field, outcome, reason=reason, sent_as=sent_as, sent=target[name])
 
-    def _note(
-        self, field: str, outcome: Outcome, *, reason: str, sent_as: str | None = None, sent: Any = None
-    ) -> None:
+    def _note(self, field: str, outcome: Outcome, *, reason: str, sent_as: str | None = None, sent: Any = None) -> None:
         value = to_jsonable_python(self._set.get(field))
         self._lines[field] = FieldReport(
             field=field, outcome=outcome, value=value, sent_as=sent_as, sent=sent, reason=reason

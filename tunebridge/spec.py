@@ -13,9 +13,7 @@ Fraction = Annotated[float, Field(ge=0, lt=1)]
 class SpecModel(BaseModel):
     """Common settings: frozen, unknown keys refused, attribute docstrings are descriptions."""
 
-    model_config = ConfigDict(
-        frozen=True, extra="forbid", use_attribute_docstrings=True, ser_json_bytes="base64"
-    )
+    model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True, ser_json_bytes="base64")
 
 
 def _from_type(value: object) -> object:
@@ -39,13 +37,9 @@ class Adapter(SpecModel):
 
     @model_validator(mode="after")
     def _full_has_no_rank(self) -> Self:
-        extra = [
-            name for name in ("rank", "alpha", "dropout", "target_modules") if name in self.model_fields_set
-        ]
+        extra = [name for name in ("rank", "alpha", "dropout", "target_modules") if name in self.model_fields_set]
         if self.type == "full" and extra:
-            raise ValueError(
-                f"full fine-tuning has no adapter, so {', '.join(extra)} cannot be set; remove them"
-            )
+            raise ValueError(f"full fine-tuning has no adapter, so {', '.join(extra)} cannot be set; remove them")
         return self
 
 
@@ -91,9 +85,7 @@ class Hyperparameters(SpecModel):
     @model_validator(mode="after")
     def _one_learning_rate(self) -> Self:
         if self.learning_rate is not None and self.learning_rate_multiplier is not None:
-            raise ValueError(
-                "learning_rate and learning_rate_multiplier exclude each other; remove one of them"
-            )
+            raise ValueError("learning_rate and learning_rate_multiplier exclude each other; remove one of them")
         return self
 
 
@@ -154,9 +146,7 @@ class JobSpec(SpecModel):
     """Name of the model to tune, or one name per backend."""
     data: DataSpec
     """The rows."""
-    name: (
-        Annotated[str, Field(min_length=1, max_length=63, pattern=r"^[A-Za-z0-9][A-Za-z0-9 ._-]*$")] | None
-    ) = None
+    name: Annotated[str, Field(min_length=1, max_length=63, pattern=r"^[A-Za-z0-9][A-Za-z0-9 ._-]*$")] | None = None
     """A name for people; jobs are told apart by their id."""
     method: Annotated[Method, BeforeValidator(_from_type)] = Method()
     """How the model learns; the short form `method: dpo` is the same as `method: {type: dpo}`."""
@@ -178,9 +168,7 @@ class JobSpec(SpecModel):
     def set_fields(self) -> dict[str, Any]:
         """Return each field that the user set, as dotted path -> value; other backends' options are left out."""
         fields = dict(_walk(self, ""))
-        fields.update(
-            {f"options.{self.backend}.{k}": v for k, v in self.options.get(self.backend, {}).items()}
-        )
+        fields.update({f"options.{self.backend}.{k}": v for k, v in self.options.get(self.backend, {}).items()})
         return fields
 
     def to_json(self) -> dict[str, Any]:

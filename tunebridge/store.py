@@ -133,9 +133,7 @@ class Store:
         with self._write() as db:
             return _change(db, job_id, change, reopen=reopen)
 
-    def record(
-        self, job_id: str, snapshot: Snapshot, *, since: str | None
-    ) -> tuple[Job, Sequence[tuple[int, Event]]]:
+    def record(self, job_id: str, snapshot: Snapshot, *, since: str | None) -> tuple[Job, Sequence[tuple[int, Event]]]:
         """Keep what a poll brought, in one transaction, and return the job and the new events with their numbers.
 
         `since` is the cursor that the poll began from. When another process has moved the cursor meanwhile, the
@@ -149,9 +147,7 @@ class Store:
                     "INSERT OR IGNORE INTO metrics (job_id, name, step, record) VALUES (?, ?, ?, ?)",
                     (job_id, metric.name, metric.step, _json(metric)),
                 )
-            job = _change(
-                db, job_id, lambda job: _observed(job, snapshot, move_cursor=before.cursor == since)
-            )
+            job = _change(db, job_id, lambda job: _observed(job, snapshot, move_cursor=before.cursor == since))
             if job.status != before.status:
                 new += [added for added in [_add_event(db, job_id, _status_event(before, job))] if added]
         return job, new
@@ -172,9 +168,7 @@ class Store:
     def metrics(self, job_id: str) -> Sequence[Metric]:
         """Return the job's metrics by name and step."""
         with self._read() as db:
-            rows = db.execute(
-                "SELECT record FROM metrics WHERE job_id = ? ORDER BY name, step", (job_id,)
-            ).fetchall()
+            rows = db.execute("SELECT record FROM metrics WHERE job_id = ? ORDER BY name, step", (job_id,)).fetchall()
         return [Metric.model_validate_json(row[0]) for row in rows]
 
     def set_artifacts(self, job_id: str, artifacts: Iterable[Artifact]) -> None:
@@ -189,9 +183,7 @@ class Store:
     def artifacts(self, job_id: str) -> Sequence[Artifact]:
         """Return the job's results."""
         with self._read() as db:
-            rows = db.execute(
-                "SELECT record FROM artifacts WHERE job_id = ? ORDER BY uri", (job_id,)
-            ).fetchall()
+            rows = db.execute("SELECT record FROM artifacts WHERE job_id = ? ORDER BY uri", (job_id,)).fetchall()
         return [Artifact.model_validate_json(row[0]) for row in rows]
 
     def _prepare(self) -> None:
@@ -272,9 +264,7 @@ def _no_job(key: str) -> JobNotFound:
     return JobNotFound(f"There is no job {key!r} in this store. `tunebridge jobs list` shows what is there.")
 
 
-def _change(
-    db: sqlite3.Connection, job_id: str, change: Callable[[Job], Job], *, reopen: bool = False
-) -> Job:
+def _change(db: sqlite3.Connection, job_id: str, change: Callable[[Job], Job], *, reopen: bool = False) -> Job:
     before = _one_job(db, job_id)
     after = change(before)
     if before.status.is_terminal and after.status != before.status and not reopen:

@@ -211,9 +211,7 @@ def reconcile(store: Store, backends: Sequence[Backend]) -> Reconciliation:
 def _reconcile_one(store: Store, backend: Backend, job: Job, result: Reconciliation) -> None:
     try:
         with store.exclusive(job.id, timeout_seconds=5):
-            store.change(
-                job.id, lambda j: j.model_copy(update={"attempts": min(j.attempts, MAX_ATTEMPTS - 1)})
-            )
+            store.change(job.id, lambda j: j.model_copy(update={"attempts": min(j.attempts, MAX_ATTEMPTS - 1)}))
             result.settled.append(settle(store, backend, job.id))
     except TuneBridgeError as error:
         result.failed[job.id] = str(error)
@@ -223,9 +221,7 @@ def _remove_orphans(store: Store) -> list[str]:
     """Remove folders without a job: the process died between staging the rows and writing the job."""
     known = {job.id for job in store.list()}
     folders = sorted((store.home / "jobs").glob("tb-*"))
-    old = [
-        f.name for f in folders if f.name not in known and time.time() - f.stat().st_mtime > ORPHAN_SECONDS
-    ]
+    old = [f.name for f in folders if f.name not in known and time.time() - f.stat().st_mtime > ORPHAN_SECONDS]
     for job_id in old:
         _discard(store, job_id)
     return old

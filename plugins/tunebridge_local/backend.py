@@ -78,9 +78,7 @@ class LocalBackend(Backend):
         """Start the trainer again on its run folder; it goes on from the last checkpoint."""
         run = run_folder(job)
         if not (run / RUN_FILE).exists():
-            raise NotFound(
-                f"the run folder {run} is gone. Submit the job again.", backend="local", operation="resume"
-            )
+            raise NotFound(f"the run folder {run} is gone. Submit the job again.", backend="local", operation="resume")
         (run / CANCEL_FILE).unlink(missing_ok=True)
         if not client.is_alive(run):
             client.start(run)
@@ -99,9 +97,7 @@ class LocalBackend(Backend):
             raise StoreError(f"{target} exists already. Choose another folder.")
         shutil.copytree(source, target)
         if digests.of_folder(target) != artifact.digest:
-            raise StoreError(
-                f"{target} differs from what was trained (digest). Look at the disk, then download again."
-            )
+            raise StoreError(f"{target} differs from what was trained (digest). Look at the disk, then download again.")
         return target
 
     def delete(self, job: Job) -> None:
@@ -114,9 +110,7 @@ class LocalBackend(Backend):
         """Yield answers, made by a process of their own in one go."""
         with tempfile.TemporaryDirectory(prefix="tunebridge-") as name:
             folder = Path(name)
-            rows = [
-                {"id": str(i), "messages": [_chat(m) for m in prompt]} for i, prompt in enumerate(prompts)
-            ]
+            rows = [{"id": str(i), "messages": [_chat(m) for m in prompt]} for i, prompt in enumerate(prompts)]
             (folder / "requests.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
             self._run_generate(folder, _model_arguments(target), parameters)
             for line in (folder / "answers.jsonl").read_text().split("\n"):

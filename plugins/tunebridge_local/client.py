@@ -23,9 +23,7 @@ def start(run_folder: Path) -> None:
         process = subprocess.Popen(
             command, stdin=subprocess.DEVNULL, stdout=log, stderr=log, cwd=run_folder, start_new_session=True
         )
-    write_private(
-        run_folder / LAUNCH_FILE, json.dumps({"pid": process.pid, "created": _created(process.pid)})
-    )
+    write_private(run_folder / LAUNCH_FILE, json.dumps({"pid": process.pid, "created": _created(process.pid)}))
 
 
 def is_alive(run_folder: Path) -> bool:

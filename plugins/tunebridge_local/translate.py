@@ -57,9 +57,7 @@ def translate(spec: JobSpec, dataset: Dataset, capabilities: Capabilities, sourc
     if source.name != model:
         job.convert("base_model", "base_model", source.name, "the same folder as an absolute path")
     job.choose("method.type", "method", {"sft": "sft"}, default="sft")
-    adapter = job.choose(
-        "method.adapter.type", "adapter.type", {"lora": "lora", "full": "full"}, default="lora"
-    )
+    adapter = job.choose("method.adapter.type", "adapter.type", {"lora": "lora", "full": "full"}, default="lora")
     for field, (sent_as, default) in PLAIN.items():
         job.take(field, sent_as, default=default, source=TRAINER_DEFAULT)
     if adapter == "lora":
@@ -83,17 +81,13 @@ def _adapter(job: Translation) -> None:
 
 def _learning_rate(job: Translation, model: str, adapter: str) -> None:
     rates = NANO_LEARNING_RATE if model in (NANO, RANDOM) else LEARNING_RATE
-    source = f"{TRAINER_DEFAULT} for {adapter}" + (
-        " on the shipped model" if rates is NANO_LEARNING_RATE else ""
-    )
+    source = f"{TRAINER_DEFAULT} for {adapter}" + (" on the shipped model" if rates is NANO_LEARNING_RATE else "")
     job.take("hyperparameters.learning_rate", "learning_rate", default=rates[adapter], source=source)
 
 
 def _batch_size(job: Translation) -> None:
     if job.get("hyperparameters.batch_size") == "auto":
-        job.convert(
-            "hyperparameters.batch_size", "batch_size", 16, "rows per step; memory is bounded by the trainer"
-        )
+        job.convert("hyperparameters.batch_size", "batch_size", 16, "rows per step; memory is bounded by the trainer")
     else:
         job.take("hyperparameters.batch_size", "batch_size", default=16, source=TRAINER_DEFAULT)
 

@@ -3,12 +3,13 @@
 import hashlib
 import os
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
 
 import orjson
 
+from tunebridge.data.checks import Problem
 from tunebridge.data.example import Example, Kind
 from tunebridge.errors import DataError
 
@@ -23,6 +24,9 @@ class Split:
     """The rows of one split, in order."""
 
     examples: tuple[Example, ...]
+    lines: tuple[int, ...] = field(default=(), compare=False)
+    """Line of `source` that each row came from; empty where it came from no file."""
+    source: str | None = field(default=None, compare=False)
 
     def __iter__(self) -> Iterator[Example]:
         return iter(self.examples)
@@ -46,7 +50,7 @@ class Split:
 
     def write(self, path: Path) -> None:
         """Write the canonical rows as JSONL, readable by the owner only."""
-        with path.open("wb", opener=_owner_only) as file:
+        with open(path, "wb", opener=_owner_only) as file:
             file.writelines(canonical(example) + b"\n" for example in self.examples)
 
 
@@ -56,6 +60,8 @@ class Dataset:
 
     train: Split
     validation: Split | None = None
+    problems: tuple[Problem, ...] = field(default=(), compare=False)
+    """Warnings about the rows; they do not count in the fingerprint."""
 
     @cached_property
     def kind(self) -> Kind:

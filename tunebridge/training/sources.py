@@ -34,7 +34,9 @@ def locate(name: str) -> ModelSource:
         check_folder(path)
         return ModelSource(str(path.absolute()), path.absolute(), _context_length(path))
     if path.is_absolute() or name.startswith((".", "~")) or name.count("/") > 1:
-        raise SpecError(f"There is no model folder {name!r}. Give an existing folder, a hub id or {NANO}.", key="base_model")
+        raise SpecError(
+            f"There is no model folder {name!r}. Give an existing folder, a hub id or {NANO}.", key="base_model"
+        )
     return ModelSource(name, None, None)
 
 
@@ -46,7 +48,9 @@ def packaged_nano() -> Path:
 def check_folder(folder: Path) -> None:
     """Raise SpecError unless the folder holds a Hugging Face model with safetensors weights."""
     if not (folder / "config.json").is_file():
-        raise SpecError(f"{folder} is no model folder: it has no config.json. Give a folder that has.", key="base_model")
+        raise SpecError(
+            f"{folder} is no model folder: it has no config.json. Give a folder that has.", key="base_model"
+        )
     if any(folder.glob("*.safetensors")):
         return
     pickled = sorted(path.name for path in folder.iterdir() if path.suffix in PICKLED)

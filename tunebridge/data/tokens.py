@@ -1,0 +1,133 @@
+"""Rendering a row through a chat template: its token ids, and which of them are trained.
+
+One function for the trainer, the preview and the checks, so that what is shown is what is trained.
+"""
+
+import json
+from collections.abc import Sequence
+from typing import Any, NamedTuple
+
+from tunebridge.data.example import Example, Message
+from tunebridge.errors import DataError
+
+
+class RenderedRow(NamedTuple):
+    """One row as the model sees it."""
+
+    token_ids: list[int]
+    is_trained: list[bool]
+    """Whether the prediction of the token at this place counts in the loss."""
+
+    @property
+    def trained_tokens(self) -> int:
+        """Number of tokens that count in the loss; the first token is never predicted."""
+        return sum(self.is_trained[1:])
+
+
+def render(example: Example, tokenizer: Any) -> RenderedRow:
+    """Return the row's tokens and which are trained: the assistant's answers with their end token, or a whole text.
+
+    `tokenizer` is a Hugging Face tokenizer. Turns with `weight: 0` are not trained. DataError when the template's
+    answers cannot be told from the rest, or when the row has no conversation or text.
+    """
+    if example.text is not None:
+        return _render_text(example.text, tokenizer)
+    if example.kind not in ("sft", "prompt_only") or not example.messages:
+        raise DataError(f"a {example.kind} row cannot be used for supervised fine-tuning. Choose another method.")
+    if not tokenizer.chat_template:
+        raise DataError("the model's tokenizer has no chat template. Choose an instruction-tuned model, or text rows.")
+    marked = _render_marked(example, tokenizer) if "{% generation" in _squeeze(tokenizer.chat_template) else None
+    return marked or _render_by_prefix(example, tokenizer)
+
+
+def chat_messages(messages: Sequence[Message]) -> list[dict[str, Any]]:
+    """Return messages as chat templates expect them: plain dicts, tool arguments as objects."""
+    return [_chat_message(message) for message in messages]
+
+
+def _render_text(text: str, tokenizer: Any) -> RenderedRow:
+    ids = [*tokenizer(text)["input_ids"], tokenizer.eos_token_id]
+    return RenderedRow(ids, [True] * len(ids))
+
+
+def _render_marked(example: Example, tokenizer: Any) -> RenderedRow | None:
+    """Take the answers from the template's own generation marks; None where they do not match the turns."""
+    messages = example.messages or ()
+    out = tokenizer.apply_chat_template(
+        chat_messages(messages),
+        tools=list(example.tools or ()) or None,
+        tokenize=True,
+        return_dict=True,
+        return_assistant_tokens_mask=True,
+    )
+    ids, mask = list(out["input_ids"]), [bool(mark) for mark in out["assistant_masks"]]
+    answers = [message for message in messages if message.role == "assistant"]
+    spans = _spans(mask)
+    if len(spans) != len(answers):
+        return None
+    for (start, end), answer in zip(spans, answers, strict=True):
+        if answer.weight == 0:
+            mask[start:end] = [False] * (end - start)
+    return RenderedRow(ids, mask)
+
+
+def _render_by_prefix(example: Example, tokenizer: Any) -> RenderedRow:
+    """Find each answer as what rendering one turn more adds; refuse templates that rewrite earlier turns."""
+    messages = example.messages or ()
+    whole = _tokens(example, len(messages), tokenizer, prompt=False)
+    trained = [False] * len(whole)
+    for number, message in enumerate(messages):
+        if message.role != "assistant" or message.weight == 0:
+            continue
+        before = _tokens(example, number, tokenizer, prompt=True)
+        after = _tokens(example, number + 1, tokenizer, prompt=False)
+        if whole[: len(before)] != before or whole[: len(after)] != after:
+            raise DataError(
+                "the model's chat template changes earlier turns, so the answers cannot be told from the rest. "
+                "Give the tokenizer a template with {% generation %} marks, or rows with one answer each."
+            )
+        end = _after_end_token(after, len(before), tokenizer)
+        trained[len(before) : end] = [True] * (end - len(before))
+    return RenderedRow(whole, trained)
+
+
+def _tokens(example: Example, turns: int, tokenizer: Any, *, prompt: bool) -> list[int]:
+    if turns == 0:
+        return []
+    out = tokenizer.apply_chat_template(
+        chat_messages((example.messages or ())[:turns]),
+        tools=list(example.tools or ()) or None,
+        tokenize=True,
+        return_dict=True,
+        add_generation_prompt=prompt,
+    )
+    return list(out["input_ids"])
+
+
+def _after_end_token(ids: list[int], start: int, tokenizer: Any) -> int:
+    """Return the place after the answer's end token: a template's line break behind it is not trained."""
+    for place in range(len(ids) - 1, start - 1, -1):
+        if ids[place] == tokenizer.eos_token_id:
+            return place + 1
+    return len(ids)
+
+
+def _spans(mask: Sequence[bool]) -> list[tuple[int, int]]:
+    edges = [place for place in range(len(mask) + 1) if _at(mask, place) != _at(mask, place - 1)]
+    return list(zip(edges[::2], edges[1::2], strict=True))
+
+
+def _at(mask: Sequence[bool], place: int) -> bool:
+    return mask[place] if 0 <= place < len(mask) else False
+
+
+def _squeeze(template: str) -> str:
+    return " ".join(template.replace("{%-", "{%").split())
+
+
+def _chat_message(message: Message) -> dict[str, Any]:
+    plain = message.model_dump(mode="json", exclude_none=True, exclude={"weight"})
+    plain.setdefault("content", "")
+    for call in plain.get("tool_calls", ()):
+        call["function"]["arguments"] = json.loads(call["function"]["arguments"])
+    return plain

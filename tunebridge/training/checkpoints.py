@@ -1,0 +1,127 @@
+"""Checkpoints: complete or not there, safetensors and JSON only."""
+
+import json
+import os
+import shutil
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors.torch import load_file, save_file
+from torch import Tensor, nn
+
+WEIGHTS, OPTIMIZER, BEST, STATE = "weights.safetensors", "optimizer.safetensors", "best.safetensors", "state.json"
+
+
+@dataclass
+class Progress:
+    """Where a run stands; everything else follows from the run's configuration."""
+
+    step: int = 0
+    """Optimizer steps done."""
+    loss_sum: float = 0.0
+    loss_tokens: int = 0
+    """Sum and count behind the next train_loss."""
+    trained_tokens: int = 0
+    total_tokens: int = 0
+    compute_seconds: float = 0.0
+    wall_seconds: float = 0.0
+    best_loss: float | None = None
+    best_step: int | None = None
+    without_improvement: int = 0
+    stopped_early: str | None = None
+    last_losses: dict[str, float] = field(default_factory=dict)
+    """Newest value of each metric."""
+
+
+def trainable(model: nn.Module) -> dict[str, nn.Parameter]:
+    """Return the parameters that are trained, by name."""
+    return {name: parameter for name, parameter in model.named_parameters() if parameter.requires_grad}
+
+
+def snapshot(model: nn.Module) -> dict[str, Tensor]:
+    """Return a copy of the trained weights."""
+    return {name: parameter.detach().cpu().clone() for name, parameter in trainable(model).items()}
+
+
+def restore(model: nn.Module, weights: Mapping[str, Tensor]) -> None:
+    """Put weights back into the model."""
+    parameters = trainable(model)
+    with torch.no_grad():
+        for name, value in weights.items():
+            parameters[name].copy_(value)
+
+
+@dataclass(frozen=True)
+class Checkpoints:
+    """The checkpoints of one run folder."""
+
+    folder: Path
+    keep: int
+
+    def save(
+        self, model: nn.Module, optimizer: torch.optim.Optimizer, progress: Progress, best: Mapping[str, Tensor] | None
+    ) -> Path:
+        """Write a checkpoint under another name, bring it to disk, rename it, and only then remove old ones."""
+        self.folder.mkdir(exist_ok=True)
+        target, partial = self.folder / f"step-{progress.step:08d}", self.folder / ".partial"
+        shutil.rmtree(partial, ignore_errors=True)
+        partial.mkdir(mode=0o700)
+        save_file(snapshot(model), partial / WEIGHTS)
+        save_file(_optimizer_tensors(model, optimizer), partial / OPTIMIZER)
+        if best is not None:
+            save_file(dict(best), partial / BEST)
+        (partial / STATE).write_text(json.dumps(asdict(progress)))
+        for path in (*partial.iterdir(), partial):
+            _to_disk(path)
+        shutil.rmtree(target, ignore_errors=True)
+        partial.rename(target)
+        _to_disk(self.folder)
+        for old in self.list()[: -self.keep]:
+            shutil.rmtree(old, ignore_errors=True)
+        return target
+
+    def list(self) -> list[Path]:
+        """Return the complete checkpoints, oldest first."""
+        return sorted(self.folder.glob("step-*")) if self.folder.is_dir() else []
+
+    def load_newest(
+        self, model: nn.Module, optimizer: torch.optim.Optimizer
+    ) -> tuple[Progress, dict[str, Tensor] | None]:
+        """Bring model and optimizer to the newest checkpoint; without one they stay as they are."""
+        found = self.list()
+        if not found:
+            return Progress(), None
+        newest = found[-1]
+        restore(model, load_file(newest / WEIGHTS))
+        _load_optimizer(model, optimizer, load_file(newest / OPTIMIZER))
+        best = load_file(newest / BEST) if (newest / BEST).exists() else None
+        return Progress(**json.loads((newest / STATE).read_text())), best
+
+
+def _optimizer_tensors(model: nn.Module, optimizer: torch.optim.Optimizer) -> dict[str, Tensor]:
+    """Flatten the optimizer's state: `PARAMETER|KEY` -> tensor."""
+    return {
+        f"{name}|{key}": value.detach().cpu().clone()
+        for name, parameter in trainable(model).items()
+        for key, value in optimizer.state.get(parameter, {}).items()
+    }
+
+
+def _load_optimizer(model: nn.Module, optimizer: torch.optim.Optimizer, tensors: Mapping[str, Tensor]) -> None:
+    parameters = trainable(model)
+    for label, value in tensors.items():
+        name, _, key = label.rpartition("|")
+        parameter = parameters[name]
+        state: dict[str, Any] = optimizer.state[parameter]
+        state[key] = value if key == "step" and parameter.device.type == "cpu" else value.to(parameter.device)
+
+
+def _to_disk(path: Path) -> None:
+    handle = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)
