@@ -7,15 +7,16 @@ from tunebridge import plugins as plugins_module
 from tunebridge import specfile
 from tunebridge import submit as submission
 from tunebridge import watch as watching
-from tunebridge.backend import Backend, Generation, GenerationParameters
+from tunebridge.backend import Backend, Check, Generation, GenerationParameters
+from tunebridge.data.checks import Problem, Row
 from tunebridge.data.dataset import Dataset
 from tunebridge.data.example import Message
-from tunebridge.data.readers import load_dataset
-from tunebridge.errors import JobFailed, TuneBridgeError
+from tunebridge.data.readers import READERS, load_dataset, read_file
+from tunebridge.errors import JobFailed, MissingDependency, TuneBridgeError
 from tunebridge.job import Artifact, Event, Job, JobStatus, Metric
 from tunebridge.plan import Plan
-from tunebridge.plugins import Plugins, require_installed
-from tunebridge.spec import JobSpec
+from tunebridge.plugins import Plugins, missing_requirement, require_installed
+from tunebridge.spec import DataSpec, JobSpec
 from tunebridge.store import Store
 
 JobLike = JobSpec | Path | str
@@ -45,6 +46,20 @@ class Client:
         if name not in self._backends:
             self._backends[name] = self.plugins.open(name)
         return self._backends[name]
+
+    def check(self, name: str) -> Check:
+        """Tell whether a backend is installed and can be reached with the credentials at hand."""
+        missing = missing_requirement(self.plugins.backend(name))
+        if missing:
+            return Check(
+                ok=False, detail=str(MissingDependency(missing, backend=name, extra=self.plugins.backend(name).extra))
+            )
+        return self.backend(name).check()
+
+    def check_rows(self, path: Path, *, format: str | None = None) -> tuple[Sequence[Row], Sequence[Problem]]:
+        """Return a file's rows and everything that is wrong with them."""
+        data = DataSpec(train=str(path), format=format)
+        return read_file(path, data, (*READERS, *self.plugins.readers()))
 
     def spec(self, job: JobLike, *, backend: str | None = None, overrides: Sequence[str] = ()) -> JobSpec:
         """Return the JobSpec of a job file, with overrides such as `hyperparameters.epochs=2`."""

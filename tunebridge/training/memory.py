@@ -21,8 +21,8 @@ def tokens_per_pass(model: Any, longest_row: int, device: str) -> int:
     if longest_row > fits:
         raise SpecError(
             f"A row of {longest_row} tokens needs about {longest_row * per_token / 2**30:.1f} GiB of memory, and "
-            f"{_free_bytes(device) / 2**30:.1f} GiB are free. Set hyperparameters.max_length to {max(fits, 8)} or less, "
-            f"or choose a smaller base model."
+            f"{_free_bytes(device) / 2**30:.1f} GiB are free. Set hyperparameters.max_length to {max(fits, 8)} or "
+            f"less, or choose a smaller base model."
         )
     return max(longest_row, min(PREFERRED_TOKENS[device], fits))
 

@@ -1,0 +1,47 @@
+"""The tree of commands; what a command needs is imported when it runs, so that --help stays fast."""
+
+import os
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from tunebridge import __version__
+from tunebridge.cli import data, jobs, plans, setup
+
+app = typer.Typer(
+    name="tunebridge",
+    help="Fine-tune language models on any provider from one job file.\n\nStart with: tunebridge quickstart",
+    no_args_is_help=True,
+    rich_markup_mode=None,
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
+)
+app.add_typer(jobs.app, name="jobs")
+app.add_typer(data.app, name="data")
+for module in (setup, plans):
+    module.add_to(app)
+
+
+def _version(wanted: bool) -> None:
+    if wanted:
+        typer.echo(f"tunebridge {__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def common(
+    home: Annotated[
+        Path | None, typer.Option(help="Folder of the job store [default: $TUNEBRIDGE_HOME or the user's data folder].")
+    ] = None,
+    debug: Annotated[bool, typer.Option("--debug", help="Show the traceback of an error.")] = False,
+    version: Annotated[bool, typer.Option("--version", callback=_version, is_eager=True, help="Show it.")] = False,
+) -> None:
+    """Fine-tune language models on any provider from one job file.
+
+    Start with `tunebridge quickstart`: it tunes a small model on this machine and shows what it gained.
+
+    Exit codes: 0 done, 1 the backend failed, 2 you can mend it, 3 a gate said no.
+    """
+    if home is not None:
+        os.environ["TUNEBRIDGE_HOME"] = str(home)
