@@ -52,9 +52,7 @@ def _measure(options: argparse.Namespace, train: list[Row], test: list[Row], see
     """Fine-tune and evaluate once."""
     torch.manual_seed(seed)
     tokenizer = AutoTokenizer.from_pretrained(options.model)
-    base = AutoModelForCausalLM.from_pretrained(
-        options.model, dtype=torch.float32, attn_implementation="eager"
-    )
+    base = AutoModelForCausalLM.from_pretrained(options.model, dtype=torch.float32, attn_implementation="eager")
     before = accuracy(base, tokenizer, test) if seed == 0 else None
     model = _adapted(base, options)
     spent = fine_tune(model, [encode(tokenizer, row) for row in train], options, seed)
@@ -87,9 +85,7 @@ def encode(tokenizer: Any, row: Row) -> Sequence:
     return Sequence(written["input_ids"], [float(mark) for mark in written["assistant_masks"]])
 
 
-def fine_tune(
-    model: torch.nn.Module, rows: list[Sequence], options: argparse.Namespace, seed: int
-) -> float:
+def fine_tune(model: torch.nn.Module, rows: list[Sequence], options: argparse.Namespace, seed: int) -> float:
     """Train for whole epochs with a linear warm-up and decay; return the CPU seconds spent."""
     started = time.process_time()
     parameters = [p for p in model.parameters() if p.requires_grad]

@@ -18,7 +18,7 @@ from . import corpus, initialise, tokenizer
 from .batches import Batch, Encoder, Mixer, pad
 from .tasks import TaskMaker
 
-STEPS = 6000
+STEPS = 3500
 LEARNING_RATE = 3e-3
 WARMUP = 100
 DECAY_FROM = 0.4
@@ -42,9 +42,7 @@ def main() -> None:
     save(model, options.output)
 
 
-def pretrain(
-    model: LlamaForCausalLM, texts: corpus.Corpus, words: Tokenizer, options: argparse.Namespace
-) -> None:
+def pretrain(model: LlamaForCausalLM, texts: corpus.Corpus, words: Tokenizer, options: argparse.Namespace) -> None:
     """Train for a fixed number of steps, so that one seed always gives the same weights."""
     encoder = Encoder(words)
     mixer = Mixer(TaskMaker(texts, options.seed), encoder, options.seed)

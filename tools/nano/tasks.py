@@ -19,8 +19,10 @@ from .corpus import Corpus, Gloss, Passage
 
 # Answers of the measured tasks, kept out of the mix so that the measurements show transfer, not memory.
 HELD_OUT = frozenset(
-    ["tests", "build", "documentation", "idle", "windows", "library", "security", "macos", "name", "city", "product", "serial"]
-) | {"c api", "core and builtins", "tools/demos"}
+    ("tests", "build", "c api", "documentation", "idle", "windows")
+    + ("library", "core and builtins", "tools/demos", "security", "macos")
+    + ("name", "city", "product", "serial")
+)
 
 FORM_COUNT = 60
 FORM_SEED = 20

@@ -29,7 +29,7 @@ def run(arguments: list[str]) -> int:
     except TuneBridgeError as error:
         return _explain(error, arguments)
     except Exception as error:
-        # Typer carries its own copy of click, so its usage errors have no public class; they know how to show themselves.
+        # Typer carries its own copy of click: its usage errors have no public class, but they can show themselves.
         if not hasattr(error, "show"):
             raise
         error.show()

@@ -90,9 +90,7 @@ def source(code: str, language: str) -> None:
 
 def table(columns: Sequence[str], rows: Iterable[Sequence[str]], *, title: str | None = None) -> None:
     """Print a table; cells are text, not markup."""
-    grid = Table(
-        *columns, title=title, title_justify="left", header_style="bold", box=None, pad_edge=False, padding=(0, 2, 0, 0)
-    )
+    grid = _grid(*columns, title=title)
     for row in rows:
         grid.add_row(*(escape(cell) for cell in row))
     _out.print(grid)

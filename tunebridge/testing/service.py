@@ -1,0 +1,137 @@
+"""A training service on disk, for the fake backend: it has jobs, faults on request, and no time but its polls.
+
+Everything lies in one folder, so several processes see the same service, and a killed one leaves a true picture.
+"""
+
+import json
+import os
+import signal
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import filelock
+
+STATES = ("queued", "preparing", "running", "running", "running", "finalizing", "succeeded")
+"""A job's word at each poll."""
+FAULTS = (
+    "rate_limited",
+    "unavailable_before",
+    "unavailable_after",
+    "dropped_after",
+    "bad_credentials",
+    "quota",
+    "unknown_word",
+    "job_fails",
+    "kill_before",
+    "kill_after",
+    "sdk_error",
+)
+"""What `inject` can switch on; `kill_*` end the calling process with SIGKILL before or after a job is created."""
+
+
+class ServiceError(Exception):
+    """What the fake vendor's SDK raises; it never leaves the fake backend."""
+
+    def __init__(self, status: int) -> None:
+        self.status = status
+        super().__init__(f"HTTP {status}")
+
+
+class FakeService:
+    """Jobs of a fake vendor in a folder."""
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+        folder.mkdir(parents=True, exist_ok=True)
+
+    def inject(self, fault: str, *, times: int = 1) -> None:
+        """Let the next calls that the fault concerns go wrong."""
+        with self._locked() as state:
+            state["faults"][fault] = times
+
+    def create(self, name: str, payload: dict[str, Any]) -> str:
+        """Create a job under a name and return its id; creating twice makes two jobs."""
+        self._fail("bad_credentials", 401)
+        self._fail("quota", 402)
+        self._fail("rate_limited", 429)
+        self._fail("sdk_error", 418)
+        self._fail("unavailable_before", 503)
+        self._kill("kill_before")
+        with self._locked() as state:
+            identifier = f"fake-{len(state['jobs']) + 1}"
+            state["jobs"][identifier] = {"name": name, "payload": payload, "polls": 0, "word": "queued", "log": []}
+        self._kill("kill_after")
+        self._fail("unavailable_after", 503)
+        self._fail("dropped_after", 0)
+        return identifier
+
+    def look(self, identifier: str) -> dict[str, Any]:
+        """Return a job as it is after one more moment has passed."""
+        self._fail("sdk_error", 418)
+        with self._locked() as state:
+            if identifier not in state["jobs"]:
+                raise ServiceError(404)
+            job: dict[str, Any] = state["jobs"][identifier]
+            odd = self._takes(state, "unknown_word")
+            if job["word"] not in ("succeeded", "failed", "cancelled"):
+                self._move(state, job)
+            return {**job, "word": "pondering"} if odd else job
+
+    def jobs(self) -> dict[str, dict[str, Any]]:
+        """Return all jobs by id."""
+        with self._locked() as state:
+            return dict(state["jobs"])
+
+    def cancel(self, identifier: str) -> None:
+        """Ask for a job's end; the next look finds it cancelled."""
+        with self._locked() as state:
+            state["jobs"][identifier]["stop"] = True
+
+    def restart(self, identifier: str) -> None:
+        """Go on with a job that has ended."""
+        with self._locked() as state:
+            state["jobs"][identifier].update(word="running", polls=2, stop=False)
+
+    def delete(self, identifier: str) -> None:
+        """Forget a job."""
+        with self._locked() as state:
+            state["jobs"].pop(identifier, None)
+
+    def _move(self, state: dict[str, Any], job: dict[str, Any]) -> None:
+        job["polls"] += 1
+        job["word"] = "cancelled" if job.get("stop") else STATES[min(job["polls"], len(STATES) - 1)]
+        if job["word"] == "running" and self._takes(state, "job_fails"):
+            job["word"] = "failed"
+        job["log"].append({"number": len(job["log"]) + 1, "word": job["word"]})
+
+    def _fail(self, fault: str, status: int) -> None:
+        with self._locked() as state:
+            taken = self._takes(state, fault)
+        if taken:
+            raise ServiceError(status)
+
+    def _kill(self, fault: str) -> None:
+        with self._locked() as state:
+            taken = self._takes(state, fault)
+        if taken:
+            os.kill(os.getpid(), signal.SIGKILL)
+
+    def _takes(self, state: dict[str, Any], fault: str) -> bool:
+        left = state["faults"].get(fault, 0)
+        state["faults"][fault] = max(0, left - 1)
+        return bool(left)
+
+    @contextmanager
+    def _locked(self) -> Iterator[dict[str, Any]]:
+        """Give the state to change and write it back in one step."""
+        path = self._folder / "service.json"
+        with filelock.FileLock(self._folder / "service.lock"):
+            state = json.loads(path.read_text()) if path.exists() else {"jobs": {}, "faults": {}}
+            try:
+                yield state
+            finally:
+                partial = path.with_suffix(".partial")
+                partial.write_text(json.dumps(state))
+                partial.rename(path)
