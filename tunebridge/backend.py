@@ -4,7 +4,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 from pydantic import BaseModel
 
@@ -15,6 +15,9 @@ from tunebridge.errors import BackendError, ServiceUnavailable, UnsupportedFeatu
 from tunebridge.job import Artifact, Job, Snapshot
 from tunebridge.plan import Plan
 from tunebridge.spec import JobSpec, SpecModel
+
+if TYPE_CHECKING:
+    from tunebridge.testing.case import BackendCase
 
 
 @dataclass(frozen=True)
@@ -34,6 +37,8 @@ class BackendInfo:
     """Schema of the vendor-only `options.<name>` section."""
     notice: str | None = None
     """What a user should know before using it, such as a closing date."""
+    conformance: Callable[[], "BackendCase"] | None = None
+    """Return what `tunebridge check-plugin` tests the backend with."""
 
 
 class GenerationParameters(SpecModel):

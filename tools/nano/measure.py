@@ -22,7 +22,7 @@ from .batches import Batch, Sequence, pad
 from .downstream import Row
 
 LINEARS = ["q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj"]
-EPOCHS = {"intent": 30, "extract": 30, "changelog": 12, "changelog-all": 8}
+EPOCHS = {"intent": 10, "extract": 12, "changelog": 5, "changelog-all": 5}
 EVALUATE_ROWS = 128
 WINDOW = 8
 
@@ -156,7 +156,7 @@ def _options() -> argparse.Namespace:
     parser.add_argument("--split", choices=["validation", "test"], default="validation")
     parser.add_argument("--seeds", type=int, default=3)
     parser.add_argument("--rank", type=int, default=16)
-    parser.add_argument("--lr", type=float, default=5e-3)
+    parser.add_argument("--lr", type=float, default=1e-2)
     parser.add_argument("--batch", type=int, default=32)
     parser.add_argument("--epochs", type=int, help="passes over the training rows")
     parser.add_argument("--dropout", type=float, default=0.0)
