@@ -1,10 +1,15 @@
 """The local backend: trains on this machine, in a process of its own."""
 
+from typing import TYPE_CHECKING
+
 from tunebridge.backend import Backend, BackendInfo
 from tunebridge.capabilities import Capabilities
 from tunebridge.hookspecs import hookimpl
 from tunebridge_local.options import LocalOptions
 from tunebridge_local.translate import FIELDS
+
+if TYPE_CHECKING:
+    from tunebridge.testing.case import BackendCase
 
 CAPABILITIES = Capabilities(
     methods=frozenset({"sft"}),
@@ -30,6 +35,12 @@ def _load() -> type[Backend]:
     return LocalBackend
 
 
+def _conformance() -> "BackendCase":
+    from tunebridge_local.conformance import case
+
+    return case()
+
+
 INFO = BackendInfo(
     name="local",
     title="This machine (PyTorch and PEFT)",
@@ -38,6 +49,7 @@ INFO = BackendInfo(
     extra="local",
     requires=("torch", "transformers", "peft", "psutil"),
     options=LocalOptions,
+    conformance=_conformance,
 )
 
 

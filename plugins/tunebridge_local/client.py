@@ -15,6 +15,9 @@ from tunebridge.training.config import LOG_FILE, RUN_FILE
 LAUNCH_FILE = "launch.json"
 PROCESS_FILE = "process.json"
 
+_children: dict[int, subprocess.Popen[bytes]] = {}
+"""Trainers that this very process started; asking one whether it has ended also lets the system forget it."""
+
 
 def start(run_folder: Path) -> None:
     """Start the trainer on a run folder, in a session of its own, so that closing the terminal does not stop it."""
@@ -23,6 +26,7 @@ def start(run_folder: Path) -> None:
         process = subprocess.Popen(
             command, stdin=subprocess.DEVNULL, stdout=log, stderr=log, cwd=run_folder, start_new_session=True
         )
+    _children[process.pid] = process
     write_private(run_folder / LAUNCH_FILE, json.dumps({"pid": process.pid, "created": _created(process.pid)}))
 
 
@@ -105,6 +109,8 @@ def _created(pid: int) -> float:
 def _is_running(pid: int, latest: float) -> bool:
     import psutil
 
+    if pid in _children:
+        return _children[pid].poll() is None
     try:
         process = psutil.Process(pid)
         # A clock tick of slack: the kernel counts a process's start in hundredths of a second.

@@ -180,7 +180,9 @@ def main() -> int:
     summary = {
         "trials": len(trials),
         "undisturbed_seconds": round(duration, 1),
-        "found_after_the_kill": {v: Counter(t.status_found for t in trials if t.victim == v) for v in ("cli", "trainer")},
+        "found_after_the_kill": {
+            v: Counter(t.status_found for t in trials if t.victim == v) for v in ("cli", "trainer")
+        },
         "resumes": sum(trial.resumes for trial in trials),
         "wrong": wrong,
     }

@@ -12,12 +12,14 @@ class BackendConformance:
     """One test per check; a class with a `case` fixture of class scope is all that a plugin's test file needs."""
 
     @pytest.fixture(scope="class")
-    def case(self) -> BackendCase:
+    @classmethod
+    def case(cls) -> BackendCase:
         """Return the backend to test; override it."""
         raise NotImplementedError("give the subclass a `case` fixture that returns a BackendCase")
 
     @pytest.fixture(scope="class")
-    def room(self, case: BackendCase) -> Iterator[Lab]:
+    @classmethod
+    def room(cls, case: BackendCase) -> Iterator[Lab]:
         """One store and one finished job for all checks of a class."""
         with lab(case) as opened:
             yield opened
