@@ -31,11 +31,13 @@ from tunebridge.training.config import (
 )
 from tunebridge.training.sources import locate
 from tunebridge_local import INFO, client
-from tunebridge_local.follow import follow
+from tunebridge_local.follow import follow, is_leaving
 from tunebridge_local.translate import translate
 
 CANCEL_PATIENCE_SECONDS = 60.0
 """How long a trainer may take to write its checkpoint before it is ended by force."""
+LEAVING_SECONDS = 30.0
+"""How long a trainer that has ended may take to leave before a resume."""
 
 
 class LocalBackend(Backend):
@@ -62,6 +64,9 @@ class LocalBackend(Backend):
     def poll(self, job: Job, cursor: str | None) -> Snapshot:
         """Read what the trainer wrote since the cursor and look whether its process lives."""
         run = run_folder(job)
+        if job.status.is_terminal:
+            ended = {"status": job.status, "backend_status": job.backend_status or "", "error": job.error}
+            return follow(run, cursor, is_alive=False).model_copy(update=ended)
         if job.status == JobStatus.cancelling:
             self._end_when_overdue(job)
         alive = client.is_alive(run)  # before reading: what the process wrote last is then surely read
@@ -79,6 +84,7 @@ class LocalBackend(Backend):
         run = run_folder(job)
         if not (run / RUN_FILE).exists():
             raise NotFound(f"the run folder {run} is gone. Submit the job again.", backend="local", operation="resume")
+        _wait_until_gone(run)
         (run / CANCEL_FILE).unlink(missing_ok=True)
         if not client.is_alive(run):
             client.start(run)
@@ -178,6 +184,13 @@ class LocalBackend(Backend):
 def run_folder(job: Job) -> Path:
     """Return the folder that the trainer works in."""
     return job.folder / "run"
+
+
+def _wait_until_gone(run: Path) -> None:
+    """Let a trainer that has said its last word leave, so that the next one finds the folder free."""
+    deadline = time.monotonic() + LEAVING_SECONDS
+    while is_leaving(run) and client.is_alive(run) and time.monotonic() < deadline:
+        time.sleep(0.05)
 
 
 def _artifact(folder: Path, kind: str) -> Artifact:

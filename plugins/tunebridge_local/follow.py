@@ -38,6 +38,12 @@ def follow(run: Path, cursor: str | None, *, is_alive: bool) -> Snapshot:
     return _snapshot(news, "preparing" if job_status(word).is_terminal else word, None)
 
 
+def is_leaving(run: Path) -> bool:
+    """Whether the trainer has said how it ended, so that its process is about to go if it is still there."""
+    word = _read(run / EVENTS_FILE, 0).word
+    return word is not None and job_status(word).is_terminal
+
+
 def _how_it_ended(run: Path) -> tuple[str, str | None]:
     """Return the state of a run whose process is gone without a last word, and why it failed."""
     if (run / RESULT_FILE).exists():

@@ -82,7 +82,7 @@ def _adapter(job: Translation) -> None:
 def _learning_rate(job: Translation, model: str, adapter: str) -> None:
     rates = NANO_LEARNING_RATE if model in (NANO, RANDOM) else LEARNING_RATE
     source = f"{TRAINER_DEFAULT} for {adapter}" + (" on the shipped model" if rates is NANO_LEARNING_RATE else "")
-    job.take("hyperparameters.learning_rate", "learning_rate", default=rates[adapter], source=source)
+    job.take("hyperparameters.learning_rate", "learning_rate", default=rates.get(adapter, rates["lora"]), source=source)
 
 
 def _batch_size(job: Translation) -> None:
