@@ -59,6 +59,7 @@ class Store:
         self._path = self.home / "jobs.sqlite3"
         try:
             self.home.mkdir(mode=0o700, parents=True, exist_ok=True)
+            (self.home / "jobs").mkdir(mode=0o700, exist_ok=True)
             self._prepare()
         except (OSError, sqlite3.Error) as error:
             raise StoreError(
