@@ -220,6 +220,9 @@ class Translation:
             self.refuse("method.type", _not_among(method.type, can.methods))
         if method.adapter.type not in can.adapters:
             self.refuse("method.adapter.type", _not_among(method.adapter.type, can.adapters))
+        for field, declared in (("method.type", can.methods), ("method.adapter.type", can.adapters)):
+            if field in self._set and field not in self._lines and len(declared) == 1:
+                self.accept(field, "the only one that this backend offers")
         if self.dataset.kind not in can.dataset_kinds:
             self.refuse("data.train", f"rows of kind {_not_among(self.dataset.kind, can.dataset_kinds)}")
         if self.dataset.validation and not can.validation_data:

@@ -45,7 +45,7 @@ class Preset:
     learning_rate: float
 
 
-SIX = Preset(epochs=12, learning_rate=5e-3)
+SIX = Preset(epochs=10, learning_rate=5e-3)
 FULL = Preset(epochs=6, learning_rate=5e-3)
 
 

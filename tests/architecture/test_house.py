@@ -1,0 +1,46 @@
+"""What must stay true of the code itself."""
+
+import ast
+import subprocess
+import sys
+import tomllib
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parent.parent.parent
+SOURCES = sorted([*(ROOT / "tunebridge").rglob("*.py"), *(ROOT / "plugins").rglob("*.py")])
+PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())
+
+
+@pytest.mark.parametrize("command", ["import tunebridge", "import tunebridge.client", "import tunebridge.cli.app"])
+def test_imports_are_light(command: str) -> None:
+    heavy = ("torch", "transformers", "peft", "openai", "boto3", "psutil")
+    code = f"import sys; {command}; print(*[m for m in {heavy} if m in sys.modules])"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == ""
+
+
+def test_help_does_not_need_pydantic() -> None:
+    code = "import sys; from tunebridge.cli import run; run(['--help']); print(*{'pydantic'} & sys.modules.keys())"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.splitlines()[-1] == ""
+
+
+def test_modules_and_functions_stay_small() -> None:
+    for path in SOURCES:
+        text = path.read_text()
+        assert text.count("\n") <= 400, path
+        for node in ast.walk(ast.parse(text)):
+            if isinstance(node, ast.FunctionDef):
+                assert (node.end_lineno or 0) - node.lineno < 60, f"{path}:{node.lineno}"
+
+
+def test_the_lists_of_plugins_agree() -> None:
+    folders = {path.name for path in (ROOT / "plugins").iterdir() if (path / "__init__.py").exists()}
+    assert set(PROJECT["project"]["entry-points"]["tunebridge"].values()) == folders
+    packages = PROJECT["tool"]["hatch"]["build"]["targets"]["wheel"]["packages"]
+    assert {path.removeprefix("plugins/") for path in packages} == {"tunebridge", *folders}
+    for folder in folders:
+        assert (ROOT / "plugins" / folder / "__init__.py").read_text().count("\n") <= 65
+    assert len(PROJECT["project"]["dependencies"]) <= 8

@@ -1,0 +1,123 @@
+"""The commands: documents, exit codes, messages."""
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tunebridge import quickstart
+from tunebridge.data.checks import Problem
+from tunebridge.data.readers import read_file
+from tunebridge.errors import DataError
+from tunebridge.evaluation import metrics
+from tunebridge.spec import DataSpec
+
+
+def tunebridge(*arguments: str, cwd: Path) -> subprocess.CompletedProcess[str]:
+    """Run the command line."""
+    environment = {**os.environ, "TUNEBRIDGE_HOME": str(cwd / "home"), "COLUMNS": "100"}
+    command = [sys.executable, "-m", "tunebridge", *arguments]
+    return subprocess.run(command, env=environment, cwd=cwd, capture_output=True, text=True, check=False)
+
+
+def test_init_writes_a_job_that_can_be_planned(tmp_path: Path) -> None:
+    assert tunebridge("init", "new", cwd=tmp_path).returncode == 0
+    done = tunebridge("plan", "new/job.yaml", "--json", cwd=tmp_path)
+    plan = json.loads(done.stdout)
+    assert plan["sendable"]
+    assert plan["data"]["train_rows"] > 100
+    again = tunebridge("init", "new", cwd=tmp_path)
+    assert again.returncode == 2
+    assert "--force" in again.stderr
+
+
+@pytest.mark.parametrize(
+    ("arguments", "says"),
+    [
+        (["plan", "no.yaml"], "There is no such file"),
+        (["plna"], "plan"),
+        (["jobs", "show", "last"], "There is no job"),
+        (["generate", "last"], "Give a prompt"),
+        (["backends", "locla"], "Did you mean 'local'"),
+    ],
+)
+def test_mistakes_are_explained_without_a_traceback(arguments: list[str], says: str, tmp_path: Path) -> None:
+    done = tunebridge(*arguments, cwd=tmp_path)
+    assert done.returncode == 2
+    assert says in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+def test_an_error_is_a_document_too(tmp_path: Path) -> None:
+    done = tunebridge("plan", "no.yaml", "--json", cwd=tmp_path)
+    assert done.returncode == 2
+    assert json.loads(done.stdout)["error"]["type"] == "SpecError"
+
+
+def test_a_refused_field_is_exit_code_two(tmp_path: Path) -> None:
+    tunebridge("init", cwd=tmp_path)
+    done = tunebridge("plan", "job.yaml", "--set", "method.type=dpo", "--json", cwd=tmp_path)
+    assert done.returncode == 2
+    assert not json.loads(done.stdout)["sendable"]
+
+
+def test_data_check_gives_codes_and_lines(tmp_path: Path) -> None:
+    rows = [
+        b'{"messages": [{"role": "user", "content": "a"}, {"role": "assistant", "content": "b"}]}',
+        b'{"messages": [{"role": "user", "content": "a"}]',
+        b'{"messages": [{"role": "user", "content": "a"}, {"role": "assistant", "content": ""}]}',
+        b'{"messages": [{"role": "user", "content": "\xff"}]}',
+        b'{"messages": [], "messages": []}',
+        b'{"messages": [{"role": "wizard", "content": "a"}]}',
+    ]
+    (tmp_path / "rows.jsonl").write_bytes(b"\n".join(rows))
+    done = tunebridge("data", "check", "rows.jsonl", "--json", cwd=tmp_path)
+    assert done.returncode == 2
+    found = {(p["line"], p["code"]) for p in json.loads(done.stdout)["problems"]}
+    assert found >= {(2, "E002"), (3, "E009"), (4, "E001"), (5, "E002"), (6, "E003")}
+
+
+@pytest.mark.parametrize(
+    ("row", "format_"),
+    [
+        ({"prompt": "a", "completion": "b"}, None),
+        ({"prompt": "a", "chosen": "b", "rejected": "c"}, None),
+        ({"text": "a"}, None),
+        ({"q": "a", "a": "b"}, {"prompt": "q", "completion": "a"}),
+    ],
+)
+def test_shapes_of_rows_are_found(row: dict[str, Any], format_: Any, tmp_path: Path) -> None:
+    path = tmp_path / "rows.jsonl"
+    path.write_text(json.dumps(row))
+    rows, problems = read_file(path, DataSpec(train=str(path), columns=format_))
+    assert [type(problem) for problem in problems] == []
+    assert len(rows) == 1
+
+
+def test_rows_of_no_known_shape_ask(tmp_path: Path) -> None:
+    path = tmp_path / "rows.jsonl"
+    path.write_text('{"question": "a"}')
+    _, problems = read_file(path, DataSpec(train=str(path)))
+    assert [(problem.code, isinstance(problem, Problem)) for problem in problems] == [("E003", True)]
+    with pytest.raises(DataError, match="no such file"):
+        read_file(tmp_path / "none.jsonl", DataSpec(train="x"))
+
+
+def test_the_quickstarts_rows_do_not_leak() -> None:
+    parts = quickstart.split(quickstart.load_entries(full=False))
+    texts = {name: {entry.text for entry in entries} for name, entries in parts.items()}
+    assert not texts["train"] & texts["test"]
+    assert not texts["train"] & texts["validation"]
+    assert 230 < len(parts["test"]) < 290
+    assert len(quickstart.load_entries(full=True)) > 6000
+
+
+def test_scores() -> None:
+    assert metrics.accuracy([" a", "b", "x"], ["a", "b", "c"]) == pytest.approx(2 / 3)
+    assert metrics.macro_f1(["a", "a", "b"], ["a", "b", "b"]) == pytest.approx(2 / 3)
+    assert metrics.majority(["a", "b", "b"], ["b", "a"]) == ("b", 0.5)
+    assert metrics.wilson_interval(0.5, 100) == pytest.approx((0.4038, 0.5962), abs=1e-4)
