@@ -1,0 +1,100 @@
+"""Write the generated reference: `make docs`. A test compares it with the code."""
+
+from pathlib import Path
+from typing import Any
+
+from tunebridge import specfile
+from tunebridge.plugins import discover
+
+FOLDER = Path(__file__).parent.parent / "docs" / "reference"
+
+
+def job_file() -> str:
+    """Return the reference of the job file."""
+    options = {name: info.options for name, info in discover().backends().items() if info.options}
+    schema = specfile.schema(options)
+    parts = ["# Job file\n\nWritten by `make docs`. A field without a default is required or the backend's choice."]
+    parts.append(_section("top level", schema))
+    for name in ("DataSpec", "Method", "Adapter", "Hyperparameters", "Budget", "Allow"):
+        parts.append(_section(name, schema["$defs"][name]))
+    for name, section in schema["properties"]["options"]["properties"].items():
+        parts.append(_section(f"options.{name}", section))
+    return "\n\n".join(parts) + "\n"
+
+
+def _section(title: str, schema: dict[str, Any]) -> str:
+    rows = [
+        f"| `{name}` | {_type(field)} | {_default(field)} | {_describe(field)} |"
+        for name, field in schema["properties"].items()
+    ]
+    return f"## {title}\n\n| field | type | default | |\n|---|---|---|---|\n" + "\n".join(rows)
+
+
+def _type(field: dict[str, Any]) -> str:
+    if "$ref" in field:
+        return str(field["$ref"]).rsplit("/", 1)[1]
+    if "enum" in field:
+        return " \\| ".join(f"`{value}`" for value in field["enum"])
+    if "const" in field:
+        return f"`{field['const']}`"
+    if "anyOf" in field:
+        return " or ".join(_type(choice) for choice in field["anyOf"] if choice.get("type") != "null")
+    return str(field.get("type", "any"))
+
+
+def _default(field: dict[str, Any]) -> str:
+    default = field.get("default")
+    return "" if default in (None, {}, [], "") or isinstance(default, dict) else f"`{default}`"
+
+
+def _describe(field: dict[str, Any]) -> str:
+    return str(field.get("description", "")).replace("\n", " ").replace("|", "\\|")
+
+
+def command_line() -> str:
+    """Return the reference of the command line."""
+    import typer.main
+
+    from tunebridge.cli.app import app
+
+    root = typer.main.get_command(app)
+    parts = [
+        "# Command line\n\nWritten by `make docs` from the code. Exit codes: 0 done, 1 the backend failed, 2 you can "
+        'mend it, 3 a gate said no, 130 interrupted. With `--json` an error is `{"error": {"type", "message"}}`.'
+    ]
+    parts += [_command(name, command) for name, command in _commands("tunebridge", root)]
+    return "\n\n".join(parts) + "\n"
+
+
+def _commands(name: str, command: Any) -> list[tuple[str, Any]]:
+    inner = getattr(command, "commands", None)
+    if inner is None:
+        return [(name, command)]
+    return [found for key, value in inner.items() for found in _commands(f"{name} {key}", value)]
+
+
+def _command(name: str, command: Any) -> str:
+    lines = [f"## {name}", command.help or ""]
+    for parameter in command.params:
+        label = ", ".join(f"`{option}`" for option in parameter.opts) if parameter.param_type_name == "option" else ""
+        label = label or f"`{parameter.metavar or parameter.name}`"
+        lines.append(f"- {label}: {getattr(parameter, 'help', '') or ''}")
+    if command.epilog:
+        lines.append(f"    {command.epilog}")
+    return "\n\n".join([*lines[:2], "\n".join(lines[2:])])
+
+
+def main() -> None:
+    """Write both files."""
+    FOLDER.mkdir(parents=True, exist_ok=True)
+    for name, text in pages().items():
+        (FOLDER / name).write_text(text)
+
+
+def pages() -> dict[str, str]:
+    """Return every generated page by its file name."""
+    return {"job_file.md": job_file(), "command_line.md": command_line()}
+
+
+if __name__ == "__main__":
+    main()
