@@ -252,7 +252,7 @@ def _one_job(db: sqlite3.Connection, key: str) -> Job:
         rows = db.execute("SELECT record FROM jobs WHERE id = ?", (key,)).fetchall()
     if not rows and key:
         rows = db.execute(
-            "SELECT record FROM jobs WHERE substr(id, 1, ?1) = ?2 OR substr(id, -?1) = ?2", (len(key), key)
+            "SELECT record FROM jobs WHERE substr(id, 1, ?) = ? OR substr(id, -?) = ?", (len(key), key) * 2
         ).fetchall()
     if len(rows) > 1:
         raise JobNotFound(f"{len(rows)} jobs begin or end with {key!r}. Give more of the id.")
