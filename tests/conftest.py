@@ -1,7 +1,10 @@
 """Guards that hold for every test."""
 
 import os
+import signal
 import socket
+import sys
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +21,36 @@ def _own_home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.fixture(autouse=True)
-def _no_network(monkeypatch: pytest.MonkeyPatch) -> None:
+def _same_place() -> Iterator[None]:
+    """Fail a test that leaves another working folder or environment behind."""
+    folder, before = Path.cwd(), _environment()
+    yield
+    assert Path.cwd() == folder
+    # Names only: the values may be somebody's keys, and a failed assertion is printed. The dictionaries
+    # are compared outside the assertion, because pytest prints what stands in one.
+    changed = sorted(name for name, _ in before.items() ^ _environment().items())
+    assert changed == []
+
+
+def _environment() -> dict[str, str]:
+    """Return the environment without what pytest, and PyTorch when it is first imported, set themselves."""
+    theirs = ("PYTEST_", "TORCHINDUCTOR_")
+    return {name: value for name, value in os.environ.items() if not name.startswith(theirs)}
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _no_trainer_is_left() -> Iterator[None]:
+    """End the trainers that this process started and that a test left running."""
+    yield
+    client = sys.modules.get("tunebridge_local.client")
+    for process in client._children.values() if client else ():
+        if process.poll() is None:
+            os.killpg(process.pid, signal.SIGKILL)
+            process.wait()
+
+
+@pytest.fixture(autouse=True)
+def _no_network(_same_place: None, monkeypatch: pytest.MonkeyPatch) -> None:
     """Let no test connect to anything but this machine."""
     connect = socket.socket.connect
 

@@ -124,7 +124,8 @@ def test_two_submits_at_once_make_one_job(tmp_path: Path) -> None:
     assert len(FakeService(tmp_path / "service").jobs()) == 1
 
 
-def test_a_hundred_lost_answers_make_a_hundred_jobs(tmp_path: Path) -> None:
+def test_a_hundred_lost_answers_make_a_hundred_jobs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(submit, "RETRY_SECONDS", 0.001)
     case = fake_case(tmp_path / "service")
     store, backend = Store(tmp_path / "store"), FakeBackend(FakeService(tmp_path / "service"), case.info)
     faults = ("unavailable_after", "dropped_after", "unavailable_before", "rate_limited")

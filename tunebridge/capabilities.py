@@ -3,7 +3,7 @@
 from datetime import date
 from typing import Literal
 
-from tunebridge.data.example import Kind
+from tunebridge.data.example import Feature, Kind
 from tunebridge.spec import SpecModel
 
 AdapterType = Literal["lora", "rslora", "dora", "qlora", "full"]
@@ -20,7 +20,7 @@ class Capabilities(SpecModel):
     """Kinds of rows that it can take."""
     fields: frozenset[str]
     """Spec fields that it understands, exactly or converted; any other field that a user sets is refused."""
-    dataset_features: frozenset[Literal["tools", "images", "reasoning", "weight", "name"]] = frozenset()
+    dataset_features: frozenset[Feature] = frozenset()
     """Parts of a row beyond role and text that it can take without loss."""
     validation_data: bool = False
     cancel: bool = False

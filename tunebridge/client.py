@@ -1,5 +1,6 @@
 """The facade: everything that a user of TuneBridge does, from Python or behind the command line."""
 
+import logging
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
@@ -18,6 +19,8 @@ from tunebridge.plan import Plan
 from tunebridge.plugins import Plugins, missing_requirement, require_installed
 from tunebridge.spec import DataSpec, JobSpec
 from tunebridge.store import Store
+
+logger = logging.getLogger(__name__)
 
 JobLike = JobSpec | Path | str
 
@@ -91,15 +94,20 @@ class Client:
     def get(self, job_id: str, *, refresh: bool = True) -> Job:
         """Return a job by its id, an unambiguous part of it or `last`; `refresh` asks the backend first."""
         job = self.store.get(job_id)
-        if not refresh or job.status.is_terminal:
+        if not refresh:
             return job
+        if job.status.is_terminal:
+            return self._collect(job)  # the process that saw it succeed may have died before it wrote the results
         job = watching.poll_once(self.store, self._backend_of(job), job.id, self.plugins.job_changed)
         return self._collect(job)
 
     def list(self, *, refresh: bool = False) -> Sequence[Job]:
-        """Return all jobs, newest first; `refresh` asks their backends about those that have not ended."""
+        """Return all jobs, newest first; `refresh` asks their backends about those that have not ended.
+
+        A job whose backend cannot be asked is returned as it was known, with a warning in the log.
+        """
         jobs = self.store.list()
-        return [self.get(job.id) for job in jobs] if refresh else jobs
+        return [job if job.status.is_terminal else self._refreshed(job) for job in jobs] if refresh else jobs
 
     def watch(
         self, job_id: str, *, after: int = 0, timeout_seconds: float | None = None
@@ -139,10 +147,11 @@ class Client:
 
     def resume(self, job_id: str) -> Job:
         """Go on with a job that failed or was cancelled, from its last checkpoint, and return it."""
-        job = self.get(job_id)
-        if job.status not in (JobStatus.failed, JobStatus.cancelled):
-            raise TuneBridgeError(f"Job {job.id} is {job.status}; only a failed or cancelled job can be resumed.")
-        with self.store.exclusive(job.id, timeout_seconds=10):
+        known = self.get(job_id)
+        with self.store.exclusive(known.id, timeout_seconds=10):
+            job = self.store.get(known.id)  # another process may have resumed it while this one waited
+            if job.status not in (JobStatus.failed, JobStatus.cancelled):
+                raise TuneBridgeError(f"Job {job.id} is {job.status}; only a failed or cancelled job can be resumed.")
             return submission.resume(self.store, self._backend_of(job), job)
 
     def reconcile(self) -> submission.Reconciliation:
@@ -187,6 +196,13 @@ class Client:
 
     def _backend_of(self, job: Job) -> Backend:
         return self.backend(job.backend)
+
+    def _refreshed(self, job: Job) -> Job:
+        try:
+            return self.get(job.id)
+        except TuneBridgeError as error:
+            logger.warning("job %s is shown as it was last known: %s", job.id, error)
+            return job
 
     def _finished(self, job_id: str) -> Job:
         job = self.get(job_id)

@@ -2,6 +2,7 @@
 
 import difflib
 import hashlib
+from collections import Counter
 from collections.abc import Mapping
 from typing import Any, Literal, TypeVar
 
@@ -227,6 +228,18 @@ class Translation:
             self.refuse("data.train", f"rows of kind {_not_among(self.dataset.kind, can.dataset_kinds)}")
         if self.dataset.validation and not can.validation_data:
             self.drop("data.validation", f"the {self.backend} backend takes no held-out rows")
+        self._check_features()
+
+    def _check_features(self) -> None:
+        """Refuse rows that the backend can only take with a loss, or say what is lost, as `data.lossy` wants it."""
+        rows = (*self.dataset.train, *(self.dataset.validation or ()))
+        lost = Counter(feature for row in rows for feature in row.features - self.capabilities.dataset_features)
+        for feature, count in sorted(lost.items()):
+            sentence = f"{count} of {len(rows)} rows have {feature}, which the {self.backend} backend does not take"
+            if self.spec.data.lossy == "error":
+                self.refuse("data.train", f"{sentence}; take it out of the rows, or accept the loss with data.lossy")
+            elif self.spec.data.lossy == "warn":
+                self.warn(f"{sentence}: it will not be learnt. data.lossy: error refuses such rows.")
 
     def _send(self, field: str, outcome: Outcome, sent_as: str, sent: Any, *, reason: str = "") -> None:
         target = self.payload

@@ -8,6 +8,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 from functools import cache
 from importlib.metadata import EntryPoint, entry_points
+from typing import Any
 
 import pluggy
 
@@ -41,6 +42,8 @@ class Plugins:
 
     def register(self, plugin: object, name: str) -> None:
         """Register one plugin; a mistyped hook or a broken one is kept in `broken` instead."""
+        if self.manager.is_registered(plugin):
+            return  # two entry points may name one module
         try:
             self.manager.register(plugin, name)
             self.manager.check_pending()
@@ -55,7 +58,7 @@ class Plugins:
         for name, plugin in self.manager.list_name_plugin():
             for info in self._backends_of(plugin):
                 if info.name in found:
-                    self._note_twin(name, info.name)
+                    self._note(name, f"brings the backend {info.name!r}, which another plugin already brings")
                 else:
                     found[info.name] = info
         return dict(sorted(found.items()))
@@ -82,8 +85,15 @@ class Plugins:
         return self.backend(name).load()()
 
     def readers(self) -> list[Reader]:
-        """Return the readers that plugins bring."""
-        return [reader for readers in self.manager.hook.tunebridge_dataset_readers() for reader in readers]
+        """Return the readers that plugins bring; a plugin that fails to is noted in `broken`."""
+        found: list[Reader] = []
+        for call in self.manager.hook.tunebridge_dataset_readers.get_hookimpls():
+            try:
+                readers: Any = call.function()
+                found += readers
+            except Exception as error:  # a third party's code may raise anything, and must not stop the others
+                self._note(call.plugin_name, f"{type(error).__name__}: {error}")
+        return found
 
     def check_plan(self, plan: Plan) -> None:
         """Let every policy look at a plan; the first error stops the submit."""
@@ -102,10 +112,9 @@ class Plugins:
         hook = getattr(plugin, "tunebridge_backends", None)
         return hook() if hook else ()
 
-    def _note_twin(self, plugin: str, backend: str) -> None:
-        twin = BrokenPlugin(plugin, f"brings the backend {backend!r}, which another plugin already brings")
-        if twin not in self.broken:
-            self.broken.append(twin)
+    def _note(self, plugin: str, reason: str) -> None:
+        if (broken := BrokenPlugin(plugin, reason)) not in self.broken:
+            self.broken.append(broken)
 
 
 def missing_requirement(info: BackendInfo) -> str | None:
@@ -134,7 +143,7 @@ def discover() -> Plugins:
     for entry in sorted(_allowed(entry_points(group=hookspecs.PROJECT)), key=lambda e: e.name):
         try:
             plugin = entry.load()
-        except Exception as error:  # an import may raise anything
+        except (Exception, SystemExit) as error:  # an import may raise anything
             plugins.broken.append(BrokenPlugin(entry.name, f"{type(error).__name__}: {error}"))
         else:
             plugins.register(plugin, entry.name)

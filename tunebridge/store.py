@@ -70,7 +70,12 @@ class Store:
     def folder(self, job_id: str) -> Path:
         """Return the job's own folder, made when it is first asked for."""
         folder = self.home / "jobs" / job_id
-        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+        try:
+            folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+        except OSError as error:
+            raise StoreError(
+                f"The job's folder {folder} cannot be made: {error}. Check the folder's permissions and free space."
+            ) from error
         return folder
 
     @contextmanager
@@ -134,21 +139,24 @@ class Store:
         with self._write() as db:
             return _change(db, job_id, change, reopen=reopen)
 
-    def record(self, job_id: str, snapshot: Snapshot, *, since: str | None) -> tuple[Job, Sequence[tuple[int, Event]]]:
+    def record(self, seen: Job, snapshot: Snapshot) -> tuple[Job, Sequence[tuple[int, Event]]]:
         """Keep what a poll brought, in one transaction, and return the job and the new events with their numbers.
 
-        `since` is the cursor that the poll began from. When another process has moved the cursor meanwhile, the
-        events are still kept (each once, by id) but the cursor stays: it never goes back.
+        `seen` is the job as it was when the poll began. When another process has changed it meanwhile (polled,
+        cancelled or resumed it), the events are still kept, each once by id, but status and cursor stay: they may
+        be older than what is known, and the next poll tells them again.
         """
+        job_id = seen.id
         with self._write() as db:
-            before = _one_job(db, job_id)
+            before = job = _one_job(db, job_id)
             new = [added for event in snapshot.events if (added := _add_event(db, job_id, event))]
             for metric in snapshot.metrics:
                 db.execute(
                     "INSERT OR IGNORE INTO metrics (job_id, name, step, record) VALUES (?, ?, ?, ?)",
                     (job_id, metric.name, metric.step, _json(metric)),
                 )
-            job = _change(db, job_id, lambda job: _observed(job, snapshot, move_cursor=before.cursor == since))
+            if before.updated_at == seen.updated_at:
+                job = _change(db, job_id, lambda job: _observed(job, snapshot))
             if job.status != before.status:
                 new += [added for added in [_add_event(db, job_id, _status_event(before, job))] if added]
         return job, new
@@ -230,7 +238,8 @@ class Store:
             try:
                 yield db
             except BaseException:
-                db.execute("ROLLBACK")
+                if db.in_transaction:  # SQLite has rolled back by itself when the disk is full
+                    db.execute("ROLLBACK")
                 raise
             db.execute("COMMIT")
 
@@ -278,18 +287,17 @@ def _change(db: sqlite3.Connection, job_id: str, change: Callable[[Job], Job], *
     return after
 
 
-def _observed(job: Job, snapshot: Snapshot, *, move_cursor: bool) -> Job:
+def _observed(job: Job, snapshot: Snapshot) -> Job:
     seen: dict[str, object] = {
         "status": snapshot.status,
         "backend_status": snapshot.backend_status,
         "usage": snapshot.usage,
         "error": snapshot.error,
+        "cursor": snapshot.cursor,
     }
     # A stop that was asked for is kept in view until the backend has stopped, or has ended all the same.
     if job.status == JobStatus.cancelling and not snapshot.status.is_terminal:
         seen["status"] = JobStatus.cancelling
-    if move_cursor:
-        seen["cursor"] = snapshot.cursor
     return job.model_copy(update=seen)
 
 

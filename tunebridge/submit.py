@@ -87,9 +87,12 @@ def _create(store: Store, backend: Backend, plan: Plan, job: Job) -> Job:
     try:
         backend_id = backend.submit(plan, job)
     except Exception as raised:
-        error = raised if isinstance(raised, TuneBridgeError) else backend.classify(raised, "submit")
-        return _after_error(store, job, error)
+        return _after_error(store, job, _classified(backend, raised, "submit"))
     return _adopt(store, job, backend_id)
+
+
+def _classified(backend: Backend, raised: Exception, operation: str) -> TuneBridgeError:
+    return raised if isinstance(raised, TuneBridgeError) else backend.classify(raised, operation)
 
 
 def _after_error(store: Store, job: Job, error: TuneBridgeError) -> Job:
@@ -111,7 +114,10 @@ def _find(backend: Backend, job: Job) -> str | None:
     """Look for the job, as long as a fresh job may stay invisible on this backend."""
     deadline = time.monotonic() + backend.info.capabilities.find_lag_seconds
     while True:
-        found = backend.find(job)
+        try:
+            found = backend.find(job)
+        except Exception as raised:
+            raise _classified(backend, raised, "find") from None
         if found is not None or time.monotonic() >= deadline:
             return found
         time.sleep(min(1.0, backend.info.capabilities.find_lag_seconds / 5))
@@ -165,15 +171,19 @@ def _new_job(store: Store, plan: Plan, *, rehearsal: bool) -> Job:
 def resume(store: Store, backend: Backend, job: Job) -> Job:
     """Go on with a job that has ended, from its last checkpoint; the caller holds its lock.
 
-    The intent is written first, as `submitting`: after a crash the next poll learns whether it runs.
+    The intent is written first, as `submitting`: after a crash or a lost answer the next poll learns whether it
+    runs. A backend that says no leaves the job as it was.
     """
-    intent = {"status": JobStatus.submitting, "error": None}
+    if not backend.info.capabilities.resume:
+        raise backend.unsupported("resume")
+    intent, before = {"status": JobStatus.submitting, "error": None}, {"status": job.status, "error": job.error}
     job = store.change(job.id, lambda j: j.model_copy(update=intent), reopen=True)
     try:
         backend.resume(job)
     except Exception as raised:
-        error = raised if isinstance(raised, TuneBridgeError) else backend.classify(raised, "resume")
-        store.change(job.id, lambda j: j.model_copy(update={"status": JobStatus.failed, "error": str(error)}))
+        error = _classified(backend, raised, "resume")
+        if not (isinstance(error, BackendError) and error.outcome_unknown):
+            store.change(job.id, lambda j: j.model_copy(update=before))
         raise error from None
     return store.change(job.id, lambda j: j.model_copy(update={"status": JobStatus.queued}))
 
@@ -185,7 +195,7 @@ class Reconciliation:
     settled: list[Job] = field(default_factory=list)
     """Jobs of this store whose state is known again."""
     failed: dict[str, str] = field(default_factory=dict)
-    """Job id -> why its state is still unknown."""
+    """Job id -> why its state is still unknown; a backend's name -> why its jobs could not be listed."""
     removed_folders: list[str] = field(default_factory=list)
     """Folders of jobs that were never written down, because the process died before it."""
     foreign: dict[str, list[str]] = field(default_factory=dict)
@@ -201,11 +211,18 @@ def reconcile(store: Store, backends: Sequence[Backend]) -> Reconciliation:
             _reconcile_one(store, known[job.backend], job, result)
     for backend in backends:
         if backend.info.capabilities.list_jobs:
-            ours = {job.backend_id for job in store.list() if job.backend == backend.info.name}
-            result.foreign[backend.info.name] = [
-                remote.backend_id for remote in backend.list_jobs() if remote.backend_id not in ours
-            ]
+            _list_foreign(store, backend, result)
     return result
+
+
+def _list_foreign(store: Store, backend: Backend, result: Reconciliation) -> None:
+    """One backend that cannot be asked must not hide what was learnt of the others."""
+    name = backend.info.name
+    ours = {job.backend_id for job in store.list() if job.backend == name}
+    try:
+        result.foreign[name] = [remote.backend_id for remote in backend.list_jobs() if remote.backend_id not in ours]
+    except Exception as raised:
+        result.failed[name] = str(_classified(backend, raised, "list_jobs"))
 
 
 def _reconcile_one(store: Store, backend: Backend, job: Job, result: Reconciliation) -> None:

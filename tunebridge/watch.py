@@ -1,6 +1,7 @@
 """The only poll loop: follows a job from any process, tells each event once, backs off, ends with the job."""
 
 import logging
+import math
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -31,7 +32,7 @@ def poll_once(store: Store, backend: Backend, job_id: str, observer: Observer | 
         snapshot = backend.poll(job, job.cursor)
     except Exception as raised:
         raise raised if isinstance(raised, TuneBridgeError) else backend.classify(raised, "poll") from None
-    job, new = store.record(job_id, snapshot, since=job.cursor)
+    job, new = store.record(job, snapshot)
     if observer:
         for _, event in new:
             observer(job, event)
@@ -91,13 +92,15 @@ def watch(
             yield after, event
         if job.status.is_terminal or (job.backend_id is None and not _is_being_submitted(store, job)):
             return
-        if deadline is not None and time.monotonic() >= deadline:
+        left = math.inf if deadline is None else deadline - time.monotonic()
+        if left <= 0:
             raise JobTimeout(
                 f"Job {job_id} is {job.status} after {timeout_seconds:g} s of waiting; it goes on. "
                 f"Follow it again with `tunebridge jobs watch {job_id}`.",
                 job_id=job_id,
             )
-        time.sleep(pace.after_news() if fresh and pause is None else pause or pace.after_silence())
+        pause = pace.after_news() if fresh and pause is None else pause or pace.after_silence()
+        time.sleep(min(pause, left))
 
 
 def _look(

@@ -1,6 +1,7 @@
 """What must stay true of the code itself."""
 
 import ast
+import re
 import subprocess
 import sys
 import tomllib
@@ -36,6 +37,25 @@ def test_modules_and_functions_stay_small() -> None:
                 assert (node.end_lineno or 0) - node.lineno < 60, f"{path}:{node.lineno}"
 
 
+def test_the_doors_are_kept() -> None:
+    pytest.importorskip("importlinter")
+    command = [Path(sys.executable).parent / "lint-imports", "--no-cache"]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stdout
+
+
+def test_no_file_names_this_machine() -> None:
+    found = subprocess.run(["git", "ls-files", "-z"], cwd=ROOT, capture_output=True, text=True, check=False)
+    if found.returncode:
+        pytest.skip("not a git checkout")
+    paths = [
+        ROOT / name for name in found.stdout.split("\0") if name.endswith((".py", ".md", ".toml", ".yaml", ".json"))
+    ]
+    machine = re.compile(r"(?<![\w.])/(work|root|home/[a-z]+)/[a-z]")
+    named = [str(path) for path in paths if path.exists() and machine.search(path.read_text(errors="replace"))]
+    assert named == []
+
+
 def test_the_lists_of_plugins_agree() -> None:
     folders = {path.name for path in (ROOT / "plugins").iterdir() if (path / "__init__.py").exists()}
     assert set(PROJECT["project"]["entry-points"]["tunebridge"].values()) == folders
@@ -43,4 +63,6 @@ def test_the_lists_of_plugins_agree() -> None:
     assert {path.removeprefix("plugins/") for path in packages} == {"tunebridge", *folders}
     for folder in folders:
         assert (ROOT / "plugins" / folder / "__init__.py").read_text().count("\n") <= 65
+    extras = PROJECT["project"]["optional-dependencies"]
+    assert {folder.removeprefix("tunebridge_") for folder in folders} <= extras.keys()
     assert len(PROJECT["project"]["dependencies"]) <= 8

@@ -1,5 +1,8 @@
 """The suite accepts a good backend and rejects each broken one by the check that is meant to."""
 
+import importlib
+import os
+import shutil
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -8,12 +11,14 @@ from typing import Any
 import pytest
 
 from tests.fakes import SECRETS, fake_case
-from tunebridge.errors import BackendError
-from tunebridge.job import Event, Job, JobStatus, Snapshot, now
-from tunebridge.plan import Plan
+from tunebridge.errors import AuthenticationError, BackendError
+from tunebridge.job import Artifact, Event, Job, JobStatus, Snapshot, now
+from tunebridge.plan import CORE_FIELDS, Plan, TranslationReport
+from tunebridge.spec import field_paths
 from tunebridge.testing.case import BackendCase, Gap
 from tunebridge.testing.conformance import check_backend
 from tunebridge.testing.fake import CAPABILITIES, FakeBackend, fake_info
+from tunebridge.testing.plan_checks import SAMPLES
 from tunebridge.testing.service import FakeService, ServiceError
 from tunebridge.testing.suite import BackendConformance
 
@@ -95,6 +100,41 @@ class ImpurePlan(FakeBackend):
         return made.model_copy(update={"payload": {**made.payload, "nonce": self.count}})
 
 
+class SecretInError(FakeBackend):
+    def classify(self, error: Exception, operation: str) -> BackendError:
+        key = os.environ["FAKE_API_KEY"]
+        return AuthenticationError(f"the key {key} is not valid", backend="fake", operation=operation)
+
+
+class SecretInPayload(FakeBackend):
+    def plan(self, spec: Any, dataset: Any) -> Plan:
+        made = super().plan(spec, dataset)
+        return made.model_copy(update={"payload": {**made.payload, "api_key": os.environ["FAKE_API_KEY"]}})
+
+
+class UncheckedDownload(FakeBackend):
+    def download(self, job: Job, artifact: Artifact, folder: Path) -> Path:
+        folder.mkdir(parents=True, exist_ok=True)
+        return shutil.copy(artifact.uri.removeprefix("file://"), folder / "tuned.txt")
+
+
+class SwallowedWarning(FakeBackend):
+    def plan(self, spec: Any, dataset: Any) -> Plan:
+        return super().plan(spec, dataset).model_copy(update={"warnings": ()})
+
+
+class DroppedOption(FakeBackend):
+    def plan(self, spec: Any, dataset: Any) -> Plan:
+        made = super().plan(spec, dataset)
+        kept = tuple(line for line in made.report.fields if not line.field.startswith("options."))
+        return made.model_copy(update={"report": TranslationReport(fields=kept)})
+
+
+class OwnSignature(FakeBackend):
+    def cancel(self, the_job: Job) -> None:  # type: ignore[override]
+        super().cancel(the_job)
+
+
 class WrongErrorClass(FakeBackend):
     def classify(self, error: Exception, operation: str) -> BackendError:
         return BackendError("something went wrong", backend="fake", operation=operation)
@@ -112,6 +152,12 @@ BROKEN: Sequence[tuple[type[FakeBackend], str]] = (
     (VendorErrorEscapes, "no_vendor_error_escapes"),
     (DeclaredButNotThere, "generate"),
     (ImpurePlan, "plan_is_pure"),
+    (SecretInError, "secrets"),
+    (SecretInPayload, "secrets"),
+    (UncheckedDownload, "download"),
+    (SwallowedWarning, "features_match_capabilities"),
+    (DroppedOption, "options_are_accounted_for"),
+    (OwnSignature, "signatures"),
     (WrongErrorClass, "refusals_are_classified"),
 )
 
@@ -135,6 +181,24 @@ def test_a_heavy_import_is_rejected(tmp_path: Path) -> None:
     case = fake_case(tmp_path)
     case.info = replace(case.info, requires=("pydantic",))
     assert "import_is_light" in check_backend(case).failures
+
+
+def test_a_plan_that_needs_the_sdk_is_rejected(tmp_path: Path) -> None:
+    class NeedsSdk(FakeBackend):
+        def plan(self, spec: Any, dataset: Any) -> Plan:
+            importlib.import_module("colorsys")
+            return super().plan(spec, dataset)
+
+    case = fake_case(tmp_path)
+    case.info = replace(case.info, requires=("colorsys",))
+    assert check_backend(case).passed
+    case.open = lambda: NeedsSdk(FakeService(tmp_path), case.info)
+    assert check_backend(case).failures == ("plan_needs_no_sdk",)
+
+
+def test_the_samples_cover_every_field() -> None:
+    chosen = {"base_model", "options", "method.type", "method.adapter.type"}
+    assert {*SAMPLES, *CORE_FIELDS, *chosen} == set(field_paths())
 
 
 def test_a_gap_must_fail_and_is_noticed_when_it_closes(tmp_path: Path) -> None:

@@ -231,6 +231,9 @@ def test_only_answers_are_trained_with_marks_and_without() -> None:
     for template in (with_marks, tokenizer.chat_template):
         tokenizer.chat_template = template
         assert tokenizer.decode(_trained(render(unweighted, tokenizer))) == "two<|im_end|>"
+    half = Example(messages=(Message(role="user", content="a"), Message(role="assistant", content="b", weight=0.5)))
+    with pytest.raises(DataError, match="weight 0.5"):
+        render(half, tokenizer)
     with pytest.raises(DataError, match="cannot be used"):
         render(small_dataset(kind="preference").train.examples[0], tokenizer)
 

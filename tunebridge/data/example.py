@@ -1,5 +1,6 @@
 """The canonical row: a superset of OpenAI's chat rows, with no vendor's peculiarities."""
 
+from collections.abc import Iterator
 from typing import Annotated, Any, Literal, Self
 
 from pydantic import Field, model_validator
@@ -8,6 +9,8 @@ from tunebridge.spec import SpecModel
 
 Role = Literal["system", "developer", "user", "assistant", "tool"]
 Kind = Literal["sft", "preference", "prompt_only", "kto", "text"]
+Feature = Literal["tools", "images", "reasoning", "weight", "name"]
+"""Parts of a row beyond role and text, which not every backend can take."""
 
 
 class FunctionCall(SpecModel):
@@ -38,6 +41,20 @@ class Message(SpecModel):
     """What the assistant thought before it answered, where the data has it."""
     weight: Annotated[float, Field(ge=0)] | None = None
     """Weight of an assistant's turn in the loss; 0 leaves it out, unset is 1."""
+
+    @property
+    def features(self) -> Iterator[Feature]:
+        """Yield what the turn has beyond role and text."""
+        if self.tool_calls or self.role == "tool":
+            yield "tools"
+        if isinstance(self.content, tuple) and any(part.get("type") != "text" for part in self.content):
+            yield "images"
+        if self.reasoning is not None:
+            yield "reasoning"
+        if self.weight is not None:
+            yield "weight"
+        if self.name is not None:
+            yield "name"
 
 
 class Example(SpecModel):
@@ -78,6 +95,13 @@ class Example(SpecModel):
             return "kto"
         has_answer = any(m.role == "assistant" and m.weight != 0 for m in self.messages or ())
         return "sft" if has_answer else "prompt_only"
+
+    @property
+    def features(self) -> frozenset[Feature]:
+        """Return what the row has beyond role and text."""
+        turns = (*(self.messages or ()), *(self.preferred or ()), *(self.rejected or ()))
+        found: set[Feature] = {feature for turn in turns for feature in turn.features}
+        return frozenset(found | {"tools"} if self.tools else found)
 
     def to_json(self) -> dict[str, Any]:
         """Return the canonical form: the set fields only, as plain JSON values."""

@@ -34,6 +34,9 @@ def render(example: Example, tokenizer: Any) -> RenderedRow:
         return _render_text(example.text, tokenizer)
     if example.kind not in ("sft", "prompt_only") or not example.messages:
         raise DataError(f"a {example.kind} row cannot be used for supervised fine-tuning. Choose another method.")
+    odd = next((m.weight for m in example.messages if m.weight not in (None, 0, 1)), None)
+    if odd is not None:
+        raise DataError(f"a turn has the weight {odd:g}, but a turn is either trained or not. Use the weights 0 and 1.")
     if not tokenizer.chat_template:
         raise DataError("the model's tokenizer has no chat template. Choose an instruction-tuned model, or text rows.")
     marked = _render_marked(example, tokenizer) if "{% generation" in _squeeze(tokenizer.chat_template) else None

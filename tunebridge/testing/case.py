@@ -2,9 +2,10 @@
 
 import os
 import socket
+import sys
 import tempfile
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -22,6 +23,10 @@ from tunebridge.store import Store
 
 class ConformanceError(AssertionError):
     """A backend breaks the contract; the message says where."""
+
+
+class Skipped(Exception):  # not an error
+    """The case does not supply what a check needs."""
 
 
 @dataclass(frozen=True)
@@ -114,7 +119,7 @@ class Lab:
             if time.monotonic() > deadline:
                 raise ConformanceError(f"the job is still {job.status} after {self.case.timeout_seconds:g} s")
             snapshot = self.backend.poll(job, job.cursor)
-            job, new = self.store.record(job.id, snapshot, since=job.cursor)
+            job, new = self.store.record(job, snapshot)
             snapshots.append(snapshot)
             if not new:
                 time.sleep(min(self.info.capabilities.poll_seconds, 0.5))
@@ -146,6 +151,20 @@ def lab(case: BackendCase) -> Iterator[Lab]:
     finally:
         for key, value in before.items():
             os.environ.pop(key) if value is None else os.environ.update({key: value})
+
+
+@contextmanager
+def without(packages: Sequence[str]) -> Iterator[None]:
+    """Let every import of some packages fail while the block runs, as if they were not installed."""
+    hidden = {*packages, *(name for name in sys.modules if name.split(".")[0] in packages)}
+    before = {name: sys.modules[name] for name in hidden if name in sys.modules}
+    sys.modules.update(dict.fromkeys(hidden))  # type: ignore[arg-type]  # None says that there is no such module
+    try:
+        yield
+    finally:
+        for name in hidden:
+            del sys.modules[name]
+        sys.modules.update(before)
 
 
 @contextmanager

@@ -7,8 +7,7 @@ from typing import Literal
 from tunebridge.errors import PluginError
 from tunebridge.plugins import discover, require_installed
 from tunebridge.testing import job_checks, plan_checks
-from tunebridge.testing.case import BackendCase, Lab, lab
-from tunebridge.testing.job_checks import Skipped
+from tunebridge.testing.case import BackendCase, Lab, Skipped, lab
 
 Outcome = Literal["passed", "failed", "skipped", "expected gap", "gap is closed"]
 Check = Callable[[Lab], None]

@@ -21,6 +21,7 @@ from tunebridge.errors import (
     QuotaExceeded,
     RateLimited,
     ServiceUnavailable,
+    StoreError,
 )
 from tunebridge.job import Artifact, Event, Job, JobStatus, Metric, Snapshot
 from tunebridge.plan import Plan, Translation
@@ -95,7 +96,7 @@ class FakeBackend(Backend):
 
     def find(self, job: Job) -> str | None:
         """Look for our id among the names."""
-        return next((key for key, found in self.service.jobs().items() if found["name"] == job.id), None)
+        return self.service.find(job.id)
 
     def poll(self, job: Job, cursor: str | None) -> Snapshot:
         """Look at the job and return what is new in its log."""
@@ -135,7 +136,11 @@ class FakeBackend(Backend):
             yield Generation(output=str(prompt[-1].content)[::-1][: parameters.max_tokens], tokens=1)
 
     def download(self, job: Job, artifact: Artifact, folder: Path) -> Path:
-        """Copy the file."""
+        """Copy the file when it is what was trained."""
+        if digests.of_file(Path(artifact.uri.removeprefix("file://"))) != artifact.digest:
+            raise StoreError(
+                f"{artifact.uri} differs from what was trained (digest). Resume the job, or look at the disk."
+            )
         folder.mkdir(parents=True, exist_ok=True)
         target = folder / "tuned.txt"
         target.write_bytes(Path(artifact.uri.removeprefix("file://")).read_bytes())

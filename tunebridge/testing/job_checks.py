@@ -1,6 +1,7 @@
 """Checks that run jobs: life cycle, events, what is declared, faults, secrets."""
 
 import math
+import traceback
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -16,13 +17,9 @@ from tunebridge.errors import (
     UnsupportedFeature,
 )
 from tunebridge.job import JobStatus, new_job_id
-from tunebridge.testing.case import ConformanceError, Lab
+from tunebridge.testing.case import ConformanceError, Lab, Skipped
 
 QUESTION = ((Message(role="user", content="What is the colour of ball 1?"),),)
-
-
-class Skipped(Exception):  # not an error
-    """The case does not supply what the check needs."""
 
 
 def check_life_cycle(lab: Lab) -> None:
@@ -138,6 +135,10 @@ def check_download(lab: Lab) -> None:
     path = lab.backend.download(job, artifact, folder)
     if not path.exists() or folder not in path.parents:
         raise ConformanceError(f"download gave {path}, which is not a file or folder in {folder}")
+    if artifact.digest:
+        other = artifact.model_copy(update={"digest": "sha256:" + "0" * 64})
+        if _raised(lambda: lab.backend.download(job, other, lab.folder / "tampered")) is None:
+            raise ConformanceError("download gave a result whose digest is another one than the artifact's")
 
 
 def check_list_jobs(lab: Lab) -> None:
@@ -224,10 +225,12 @@ def check_secrets(lab: Lab) -> None:
     """No secret of the environment is written anywhere or said by an error."""
     _need(bool(lab.case.secrets), "the case names no secrets")
     job = lab.finished.job
-    said = [repr(job), repr(lab.backend), *(event.model_dump_json() for _, event in lab.store.events(job.id))]
-    if lab.case.inject:
-        lab.case.inject("bad_credentials")
-        said.append(str(_raised(lab.submit)))
+    said = [repr(job), repr(lab.backend), lab.backend.check().detail]
+    said += (event.model_dump_json() for _, event in lab.store.events(job.id))
+    for fault in ("bad_credentials", "sdk_error") if lab.case.inject else ():
+        _inject(lab, fault)
+        if raised := _raised(lab.submit):
+            said += traceback.format_exception(raised)
     places = [*(("what is said", text.encode()) for text in said), *((str(p), content) for p, content in lab.written())]
     for place, content in places:
         for name, value in lab.case.secrets.items():

@@ -6,11 +6,15 @@ import sys
 from collections.abc import Mapping
 from typing import Any
 
+from pydantic_core import to_jsonable_python
+
 from tunebridge.backend import Backend
+from tunebridge.data.dataset import Dataset, Split
+from tunebridge.data.example import Example, Feature, Message
 from tunebridge.errors import PlanError, SpecError
 from tunebridge.plan import CORE_FIELDS, FieldReport, Plan
 from tunebridge.spec import JobSpec
-from tunebridge.testing.case import ConformanceError, Lab, no_network, small_dataset
+from tunebridge.testing.case import ConformanceError, Lab, Skipped, no_network, small_dataset, without
 
 # A plain value, and another one, for each field that a job may set.
 SAMPLES: Mapping[str, tuple[Any, Any]] = {
@@ -36,6 +40,14 @@ SAMPLES: Mapping[str, tuple[Any, Any]] = {
     "data.too_long": ("drop", "truncate"),
     "metadata": ({"team": "a"}, {"team": "b"}),
     "name": ("one", "two"),
+}
+# One turn of a user for each part of a row that not every backend can take.
+FEATURES: Mapping[Feature, Message] = {
+    "tools": Message(role="tool", content="7", tool_call_id="call-1"),
+    "images": Message(role="user", content=({"type": "image_url", "image_url": {"url": "data:image/png;base64,"}},)),
+    "reasoning": Message(role="user", content="Which?", reasoning="It is not blue."),
+    "weight": Message(role="user", content="Which?", weight=1.0),
+    "name": Message(role="user", content="Which?", name="polly"),
 }
 METHODS = ("sft", "dpo", "kto", "reinforcement", "distillation", "continued-pretraining")
 ADAPTERS = ("lora", "rslora", "dora", "qlora", "full")
@@ -73,6 +85,18 @@ def check_plan_is_pure(lab: Lab) -> None:
         raise ConformanceError("two plans of one job differ")
     if [path for path, _ in lab.written()] != before:
         raise ConformanceError("planning wrote files")
+
+
+def check_plan_needs_no_sdk(lab: Lab) -> None:
+    """Planning works on a machine that has none of the packages that the backend requires."""
+    if not lab.info.requires:
+        raise Skipped("the backend requires no packages")
+    _ = lab.backend
+    with without(lab.info.requires):
+        try:
+            _plan(lab, lab.case.spec)
+        except ImportError as error:
+            raise ConformanceError(f"planning needs a package that may not be there: {error}") from error
 
 
 def check_plan_is_json(lab: Lab) -> None:
@@ -141,6 +165,22 @@ def check_kinds_match_capabilities(lab: Lab) -> None:
             raise ConformanceError(f"{kind} rows are {'declared and refused' if refused else 'taken and not declared'}")
 
 
+def check_features_match_capabilities(lab: Lab) -> None:
+    """Rows with more than role and text are taken where that is declared; a loss is refused or said, as asked."""
+    can = lab.info.capabilities
+    if "sft" not in can.dataset_kinds:
+        raise Skipped("the rows that show it are of kind sft")
+    for feature, turn in FEATURES.items():
+        rows = Dataset(Split((Example(messages=(turn, Message(role="assistant", content="red"))),)))
+        strict = lab.backend.plan(with_field(lab.case.spec, "data.lossy", "error"), rows)
+        refused = "data.train" in {line.field for line in strict.refused}
+        if refused == (feature in can.dataset_features):
+            raise ConformanceError(f"rows with {feature} are {'declared and refused' if refused else 'not declared'}")
+        told = lab.backend.plan(with_field(lab.case.spec, "data.lossy", "warn"), rows).warnings
+        if refused and not any(feature in warning for warning in told):
+            raise ConformanceError(f"rows with {feature} lose it and no warning says so")
+
+
 def check_validation_matches_capabilities(lab: Lab) -> None:
     """Held-out rows are taken where that is declared, and refused otherwise."""
     spec = with_field(lab.case.spec, "data.validation", 0.2)
@@ -161,6 +201,23 @@ def check_unknown_option_is_refused(lab: Lab) -> None:
         return
     if not plan.refused:
         raise ConformanceError("options.no_such_knob was accepted")
+
+
+def check_options_are_accounted_for(lab: Lab) -> None:
+    """Each of the backend's own knobs that is set stands in the report."""
+    values, schema = lab.case.spec.to_json(), lab.info.options
+    if schema is None:
+        raise Skipped("the backend has no options")
+    given = values.get("options", {})
+    for name, field in schema.model_fields.items():
+        if field.is_required() or field.get_default(call_default_factory=True) is None:
+            continue
+        knob = {name: to_jsonable_python(field.get_default(call_default_factory=True))}
+        section = {lab.info.name: {**given.get(lab.info.name, {}), **knob}}
+        plan = _plan(lab, JobSpec.model_validate({**values, "options": {**given, **section}}))
+        line = _line(plan, f"options.{lab.info.name}.{name}")
+        if line is None or (line.sent_as and _payload_value(plan, line.sent_as) != line.sent):
+            raise ConformanceError(f"options.{lab.info.name}.{name} was set and is lost")
 
 
 def with_field(spec: JobSpec, path: str, value: Any) -> JobSpec:

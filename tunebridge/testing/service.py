@@ -27,6 +27,7 @@ FAULTS = (
     "kill_before",
     "kill_after",
     "sdk_error",
+    "find_lags",
 )
 """What `inject` can switch on; `kill_*` end the calling process with SIGKILL before or after a job is created."""
 
@@ -83,6 +84,13 @@ class FakeService:
         """Return all jobs by id."""
         with self._locked() as state:
             return dict(state["jobs"])
+
+    def find(self, name: str) -> str | None:
+        """Return the id of the job of a name; a fresh one may stay invisible for a while (`find_lags`)."""
+        with self._locked() as state:
+            lags = self._takes(state, "find_lags")
+            found = [key for key, job in state["jobs"].items() if job["name"] == name]
+        return found[0] if found and not lags else None
 
     def cancel(self, identifier: str) -> None:
         """Ask for a job's end; the next look finds it cancelled."""
