@@ -43,26 +43,39 @@ def render(example: Example, tokenizer: Any) -> RenderedRow:
     return marked or _render_by_prefix(example, tokenizer)
 
 
+def end_tokens(tokenizer: Any) -> set[int]:
+    """Return the tokens that end an answer: the tokenizer's own, and what the chat template writes behind one."""
+    ends = {tokenizer.eos_token_id} - {None}
+    if not tokenizer.chat_template:
+        return ends
+    turns = (Message(role="user", content="a"), Message(role="assistant", content="b"))
+    try:
+        row = render(Example(messages=turns), tokenizer)
+    except DataError:
+        return ends
+    special = _special_tokens(tokenizer)
+    answer = row.token_ids[row.is_trained.index(True) :] if any(row.is_trained) else []
+    return ends | set([token for token in answer if token in special][:1])
+
+
 def chat_messages(messages: Sequence[Message]) -> list[dict[str, Any]]:
     """Return messages as chat templates expect them: plain dicts, tool arguments as objects."""
     return [_chat_message(message) for message in messages]
 
 
 def _render_text(text: str, tokenizer: Any) -> RenderedRow:
-    ids = [*tokenizer(text)["input_ids"], tokenizer.eos_token_id]
+    if tokenizer.eos_token_id is None:
+        raise DataError("the model's tokenizer has no end token to close a text with. Choose another model.")
+    ids = list(tokenizer(text)["input_ids"])
+    if ids[-1:] != [tokenizer.eos_token_id]:  # some tokenizers add it themselves
+        ids.append(tokenizer.eos_token_id)
     return RenderedRow(ids, [True] * len(ids))
 
 
 def _render_marked(example: Example, tokenizer: Any) -> RenderedRow | None:
     """Take the answers from the template's own generation marks; None where they do not match the turns."""
     messages = example.messages or ()
-    out = tokenizer.apply_chat_template(
-        chat_messages(messages),
-        tools=list(example.tools or ()) or None,
-        tokenize=True,
-        return_dict=True,
-        return_assistant_tokens_mask=True,
-    )
+    out = _apply_template(example, len(messages), tokenizer, return_assistant_tokens_mask=True)
     ids, mask = list(out["input_ids"]), [bool(mark) for mark in out["assistant_masks"]]
     answers = [message for message in messages if message.role == "assistant"]
     spans = _spans(mask)
@@ -97,22 +110,32 @@ def _render_by_prefix(example: Example, tokenizer: Any) -> RenderedRow:
 def _tokens(example: Example, turns: int, tokenizer: Any, *, prompt: bool) -> list[int]:
     if turns == 0:
         return []
-    out = tokenizer.apply_chat_template(
-        chat_messages((example.messages or ())[:turns]),
-        tools=list(example.tools or ()) or None,
-        tokenize=True,
-        return_dict=True,
-        add_generation_prompt=prompt,
-    )
-    return list(out["input_ids"])
+    return list(_apply_template(example, turns, tokenizer, add_generation_prompt=prompt)["input_ids"])
+
+
+def _apply_template(example: Example, turns: int, tokenizer: Any, **options: bool) -> Any:
+    """Render the first turns; whatever the template says against them becomes a DataError."""
+    from jinja2 import TemplateError
+
+    messages = chat_messages((example.messages or ())[:turns])
+    tools = list(example.tools or ()) or None
+    try:
+        return tokenizer.apply_chat_template(messages, tools=tools, tokenize=True, return_dict=True, **options)
+    except (TemplateError, TypeError) as error:
+        raise DataError(
+            f"the model's chat template refuses this row: {error}. Change the row, or choose another model."
+        ) from error
 
 
 def _after_end_token(ids: list[int], start: int, tokenizer: Any) -> int:
     """Return the place after the answer's end token: a template's line break behind it is not trained."""
-    for place in range(len(ids) - 1, start - 1, -1):
-        if ids[place] == tokenizer.eos_token_id:
-            return place + 1
-    return len(ids)
+    ends = _special_tokens(tokenizer) | {tokenizer.eos_token_id}
+    return next((place + 1 for place in range(len(ids) - 1, start - 1, -1) if ids[place] in ends), len(ids))
+
+
+def _special_tokens(tokenizer: Any) -> set[int]:
+    """Return the tokens that no text is turned into, whether or not they have a role such as eos."""
+    return {number for number, token in tokenizer.added_tokens_decoder.items() if token.special}
 
 
 def _spans(mask: Sequence[bool]) -> list[tuple[int, int]]:
@@ -132,5 +155,14 @@ def _chat_message(message: Message) -> dict[str, Any]:
     plain = message.model_dump(mode="json", exclude_none=True, exclude={"weight"})
     plain.setdefault("content", "")
     for call in plain.get("tool_calls", ()):
-        call["function"]["arguments"] = json.loads(call["function"]["arguments"])
+        call["function"]["arguments"] = _arguments(call["function"])
     return plain
+
+
+def _arguments(call: dict[str, Any]) -> Any:
+    try:
+        return json.loads(call["arguments"])
+    except ValueError as error:
+        raise DataError(
+            f"the arguments of the call of {call['name']!r} are no JSON: {error}. Correct the row."
+        ) from None

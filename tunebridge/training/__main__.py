@@ -3,24 +3,24 @@
 Signal handlers, lock and the first event stand before torch is imported, so that a stop at any moment is heard.
 """
 
-import os
 import sys
 from pathlib import Path
+
+from tunebridge.training.process import hear_stop, share_the_cores
 
 USAGE = "usage: python -m tunebridge.training RUN_FOLDER"
 
 
 def main() -> int:
     """Run the trainer and return its exit code: 0 done or stopped, 1 failed, 2 the user can mend it."""
+    was_told_to_stop = hear_stop()
     if len(sys.argv) != 2 or not Path(sys.argv[1]).is_dir():
         sys.stderr.write(f"{USAGE}\n")
         return 2
-    # Waiting OpenMP threads should sleep, not spin: somebody else may need the core.
-    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
-    os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
+    share_the_cores()
     from tunebridge.training.run import run
 
-    return run(Path(sys.argv[1]).absolute())
+    return run(Path(sys.argv[1]).absolute(), was_told_to_stop)
 
 
 if __name__ == "__main__":

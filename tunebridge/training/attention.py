@@ -131,6 +131,12 @@ def _explicit(query: Tensor, key: Tensor, value: Tensor, scaling: float | None, 
     return weights.to(value.dtype) @ value
 
 
+def use(model: Any) -> None:
+    """Make a transformers model attend over flat sequences; it then needs a `layout` with each call."""
+    register()
+    model.set_attn_implementation(NAME)
+
+
 def register() -> None:
     """Make the attention known to transformers under its name; it needs no mask of theirs."""
     from transformers import AttentionInterface

@@ -1,7 +1,6 @@
 """Checkpoints: complete or not there, safetensors and JSON only."""
 
 import json
-import os
 import shutil
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
@@ -11,6 +10,8 @@ from typing import Any
 import torch
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
+
+from tunebridge.training.files import to_disk
 
 WEIGHTS, OPTIMIZER, BEST, STATE = "weights.safetensors", "optimizer.safetensors", "best.safetensors", "state.json"
 
@@ -67,18 +68,22 @@ class Checkpoints:
         """Write a checkpoint under another name, bring it to disk, rename it, and only then remove old ones."""
         self.folder.mkdir(exist_ok=True)
         target, partial = self.folder / f"step-{progress.step:08d}", self.folder / ".partial"
+        if target.exists():  # stopped again before a step was done; the same step has the same state
+            return target
         shutil.rmtree(partial, ignore_errors=True)
-        partial.mkdir(mode=0o700)
-        save_file(snapshot(model), partial / WEIGHTS)
-        save_file(_optimizer_tensors(model, optimizer), partial / OPTIMIZER)
-        if best is not None:
-            save_file(dict(best), partial / BEST)
-        (partial / STATE).write_text(json.dumps(asdict(progress)))
-        for path in (*partial.iterdir(), partial):
-            _to_disk(path)
-        shutil.rmtree(target, ignore_errors=True)
+        try:
+            partial.mkdir(mode=0o700)
+            save_file(snapshot(model), partial / WEIGHTS)
+            save_file(_optimizer_tensors(model, optimizer), partial / OPTIMIZER)
+            if best is not None:
+                save_file(dict(best), partial / BEST)
+            (partial / STATE).write_text(json.dumps(asdict(progress)))
+            to_disk(partial)
+        except BaseException:
+            shutil.rmtree(partial, ignore_errors=True)  # on a full disk the last words need the space
+            raise
         partial.rename(target)
-        _to_disk(self.folder)
+        to_disk(self.folder)
         for old in self.list()[: -self.keep]:
             shutil.rmtree(old, ignore_errors=True)
         return target
@@ -117,11 +122,3 @@ def _load_optimizer(model: nn.Module, optimizer: torch.optim.Optimizer, tensors:
         parameter = parameters[name]
         state: dict[str, Any] = optimizer.state[parameter]
         state[key] = value if key == "step" and parameter.device.type == "cpu" else value.to(parameter.device)
-
-
-def _to_disk(path: Path) -> None:
-    handle = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)

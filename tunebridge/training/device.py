@@ -22,6 +22,8 @@ class Resources:
     threads: int
     dtype: Literal["float32", "bfloat16"]
     reason: str
+    tokens_per_pass: int = 0
+    """Most tokens of one forward and backward pass; 0 until the model is loaded."""
 
     def apply(self) -> None:
         """Set torch's threads."""
@@ -56,20 +58,30 @@ def free_threads() -> int:
 def _threads(wanted: int | str) -> tuple[int, str]:
     if wanted != "auto":
         return int(wanted), f"{wanted} threads, as asked for"
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    cores = _cores()
     free = max(1, round(cores - _busy_cores()))
     # OpenMP threads wait for each other by spinning: on busy cores two are many times slower than one.
     return free, f"{free} of {cores} cores {'was' if free == 1 else 'were'} free"
 
 
+def _cores() -> int:
+    """Return the cores that this process may use: its affinity, and its container's share of the time."""
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    try:
+        quota, period = Path("/sys/fs/cgroup/cpu.max").read_text().split()
+        return max(1, min(cores, round(int(quota) / int(period))))
+    except (OSError, ValueError):  # no such file, or `max`
+        return cores
+
+
 def _busy_cores() -> float:
+    """Return how many cores others keep busy; this process sleeps while it looks."""
     try:
         import psutil
     except ImportError:
         return os.getloadavg()[0]
     busy: list[float] = psutil.cpu_percent(interval=LOAD_PROBE_SECONDS, percpu=True)
-    own = 1.0  # this very process keeps one core busy while it imports
-    return max(0.0, sum(busy) / 100 - own)
+    return sum(busy) / 100
 
 
 def _dtype(wanted: str, device: str) -> tuple[Literal["float32", "bfloat16"], str]:

@@ -3,6 +3,7 @@
 import json
 import os
 import sys
+from contextlib import suppress
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -17,6 +18,7 @@ class EventLog:
         self._path = path
         _cut_torn_line(path)
         self.attempt = 1 + _count_starts(path)
+        self._is_heard = True
         self._file = open(path, "ab", opener=lambda name, flags: os.open(name, flags, 0o600))  # noqa: SIM115
 
     def event(self, id: str, kind: str, message: str, **data: Any) -> None:
@@ -32,15 +34,25 @@ class EventLog:
         self._write({"type": "metric", "name": name, "value": value, "step": step, "at": _now()})
 
     def close(self) -> None:
-        """Close the file."""
-        self._file.close()
+        """Close the file; what a full disk did not take is lost."""
+        with suppress(OSError):
+            self._file.close()
 
     def _write(self, record: dict[str, Any]) -> None:
         line = json.dumps(record, allow_nan=False)
         self._file.write(line.encode() + b"\n")
         self._file.flush()
-        sys.stdout.write(f"{PREFIX}{line}\n")
-        sys.stdout.flush()
+        self._repeat(line)
+
+    def _repeat(self, line: str) -> None:
+        """Say it on stdout too, for as long as somebody listens: the file is what counts."""
+        if not self._is_heard:
+            return
+        try:
+            sys.stdout.write(f"{PREFIX}{line}\n")
+            sys.stdout.flush()
+        except (OSError, ValueError):
+            self._is_heard = False
 
 
 def _now() -> str:

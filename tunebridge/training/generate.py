@@ -8,13 +8,15 @@ import argparse
 import json
 import os
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 from tunebridge.data.example import Message
-from tunebridge.data.tokens import chat_messages
+from tunebridge.data.tokens import chat_messages, end_tokens
+from tunebridge.errors import DataError, TuneBridgeError
 from tunebridge.training.events import PREFIX
+from tunebridge.training.process import share_the_cores
 
 BATCH_TOKENS = 16384
 """Prompt tokens, padding included, of one batch."""
@@ -22,20 +24,17 @@ BATCH_ROWS = 128
 
 
 def main() -> int:
-    """Answer every request and write the answers."""
+    """Answer every request and write the answers; 2 when the user can mend what is wrong."""
     options = _options()
-    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
-    os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
-    source = sys.stdin if options.input == "-" else open(options.input, encoding="utf-8")  # noqa: SIM115
-    requests = [json.loads(line) for line in source if line.strip()]
-    answers: list[dict[str, Any] | None] = [None] * len(requests)
-    for done, (number, answer) in enumerate(answer_all(requests, options), start=1):
-        answers[number] = {"id": requests[number].get("id"), **answer}
-        if done % BATCH_ROWS == 0 or done == len(requests):
-            record = {"type": "progress", "done": done, "total": len(requests)}
-            sys.stdout.write(f"{PREFIX}{json.dumps(record)}\n" if options.output != "-" else "")
-            sys.stdout.flush()
-    _write(options.output, answers)
+    try:
+        requests = _read(options.input)
+        if options.output == "-":
+            _answer_into(sys.stdout, requests, options, lambda done: None)
+        else:
+            _answer_to_file(Path(options.output), requests, options)
+    except TuneBridgeError as error:
+        sys.stderr.write(f"{error}\n")
+        return error.exit_code
     return 0
 
 
@@ -50,13 +49,17 @@ def answer_all(requests: Sequence[dict[str, Any]], options: argparse.Namespace) 
     torch.set_num_threads(device.free_threads())
     tokenizer = models.load_tokenizer(options.base_model)
     model = models.load_tuned(options.base_model, options.adapter)
-    prompts = [_prompt(request, tokenizer) for request in requests]
+    ends = _set_generation(model, tokenizer, options)
+    prompts = [_prompt(number, request, tokenizer) for number, request in enumerate(requests, start=1)]
+    limit = getattr(model.config.get_text_config(), "max_position_embeddings", None) or sys.maxsize
+    _check_lengths(prompts, limit)
     torch.manual_seed(options.seed)
     for batch in batches([len(prompt) for prompt in prompts]):
+        room = min(options.max_tokens, limit - len(prompts[batch[0]]))
         with torch.inference_mode():
-            outputs = _generate(model, tokenizer, [prompts[number] for number in batch], options)
+            outputs = _generate(model, tokenizer.pad_token_id, [prompts[number] for number in batch], room)
         for number, output in zip(batch, outputs, strict=True):
-            yield number, _answer(output, tokenizer, model)
+            yield number, _answer(output, tokenizer, ends)
 
 
 def batches(lengths: Sequence[int]) -> Iterator[list[int]]:
@@ -71,50 +74,102 @@ def batches(lengths: Sequence[int]) -> Iterator[list[int]]:
     yield batch
 
 
-def _prompt(request: dict[str, Any], tokenizer: Any) -> list[int]:
-    messages = chat_messages([Message.model_validate(message) for message in request["messages"]])
+def _answer_to_file(path: Path, requests: Sequence[dict[str, Any]], options: argparse.Namespace) -> None:
+    """Write under another name as the answers come; a file of the right name is complete."""
+    partial = path.with_name(path.name + ".partial")
+
+    def say(done: int) -> None:
+        record = {"type": "progress", "done": done, "total": len(requests)}
+        sys.stdout.write(f"{PREFIX}{json.dumps(record)}\n")
+        sys.stdout.flush()
+
+    with os.fdopen(os.open(partial, os.O_CREAT | os.O_WRONLY | os.O_TRUNC, 0o600), "w", encoding="utf-8") as file:
+        _answer_into(file, requests, options, say)
+    partial.rename(path)
+
+
+def _answer_into(
+    file: IO[str], requests: Sequence[dict[str, Any]], options: argparse.Namespace, say: Callable[[int], None]
+) -> None:
+    """Write each answer as soon as all before it are there."""
+    waiting: dict[int, dict[str, Any]] = {}
+    written = 0
+    for done, (number, answer) in enumerate(answer_all(requests, options), start=1):
+        waiting[number] = {"id": requests[number].get("id"), **answer}
+        while written in waiting:
+            file.write(json.dumps(waiting.pop(written), ensure_ascii=False) + "\n")
+            written += 1
+        if done % BATCH_ROWS == 0 or done == len(requests):
+            file.flush()
+            say(done)
+
+
+def _read(name: str) -> list[dict[str, Any]]:
+    try:
+        text = sys.stdin.read() if name == "-" else Path(name).read_text(encoding="utf-8")
+    except (OSError, ValueError) as error:
+        raise DataError(f"the requests cannot be read: {error}") from error
+    requests = []
+    for number, line in enumerate(text.split("\n"), start=1):
+        try:
+            requests += [json.loads(line)] if line.strip() else []
+        except ValueError as error:
+            raise DataError(f"this line is no JSON: {error}", file=name, line=number) from error
+    return requests
+
+
+def _prompt(number: int, request: dict[str, Any], tokenizer: Any) -> list[int]:
+    try:
+        messages = chat_messages([Message.model_validate(message) for message in request["messages"]])
+    except (KeyError, TypeError, ValueError) as error:
+        raise DataError(f"request {number} has no valid `messages`: {error}") from error
     if not tokenizer.chat_template:
         return list(tokenizer("\n".join(str(message["content"]) for message in messages))["input_ids"])
-    out = tokenizer.apply_chat_template(messages, tokenize=True, return_dict=True, add_generation_prompt=True)
+    out = tokenizer.apply_chat_template(
+        messages, tools=request.get("tools"), tokenize=True, return_dict=True, add_generation_prompt=True
+    )
     return list(out["input_ids"])
 
 
-def _generate(model: Any, tokenizer: Any, prompts: Sequence[list[int]], options: argparse.Namespace) -> list[list[int]]:
+def _check_lengths(prompts: Sequence[Sequence[int]], limit: int) -> None:
+    for number, prompt in enumerate(prompts, start=1):
+        if len(prompt) >= limit:
+            raise DataError(
+                f"request {number} has {len(prompt)} tokens, and the model takes at most {limit} with its answer. "
+                f"Shorten it, or choose a model with a longer context."
+            )
+
+
+def _set_generation(model: Any, tokenizer: Any, options: argparse.Namespace) -> frozenset[int]:
+    """Replace the model's own sampling settings, and return the tokens at which an answer ends."""
+    from transformers import GenerationConfig
+
+    own = model.generation_config.eos_token_id
+    ends = end_tokens(tokenizer) | ({own} if isinstance(own, int) else set(own or ()))
+    sampling = {"do_sample": True, "temperature": options.temperature, "top_k": 0} if options.temperature else {}
+    model.generation_config = GenerationConfig(  # type: ignore[no-untyped-call]
+        pad_token_id=tokenizer.pad_token_id, eos_token_id=sorted(ends) or None, **sampling
+    )
+    return frozenset(ends)
+
+
+def _generate(model: Any, pad: int, prompts: Sequence[list[int]], max_tokens: int) -> list[list[int]]:
     import torch
 
     width = max(len(prompt) for prompt in prompts)
-    pad = tokenizer.pad_token_id
-    ids = torch.tensor([[pad] * (width - len(prompt)) + prompt for prompt in prompts])
-    mask = torch.tensor([[0] * (width - len(prompt)) + [1] * len(prompt) for prompt in prompts])
-    sampling = {"do_sample": True, "temperature": options.temperature} if options.temperature else {"do_sample": False}
-    written = model.generate(
-        input_ids=ids, attention_mask=mask, max_new_tokens=options.max_tokens, pad_token_id=pad, **sampling
-    )
+    ids = torch.tensor([[pad] * (width - len(prompt)) + prompt for prompt in prompts], device=model.device)
+    mask = torch.tensor([[0] * (width - len(prompt)) + [1] * len(prompt) for prompt in prompts], device=model.device)
+    written = model.generate(input_ids=ids, attention_mask=mask, max_new_tokens=max_tokens)
     return [list(row) for row in written[:, width:].tolist()]
 
 
-def _answer(tokens: list[int], tokenizer: Any, model: Any) -> dict[str, Any]:
+def _answer(tokens: list[int], tokenizer: Any, ends: frozenset[int]) -> dict[str, Any]:
     """Cut an answer at its end token and decode it."""
-    ends = model.generation_config.eos_token_id
-    ends = {ends} if isinstance(ends, int) else set(ends or ())
-    ends.add(tokenizer.eos_token_id)
     place = next((place for place, token in enumerate(tokens) if token in ends), None)
     kept = tokens if place is None else tokens[:place]
     reason = "length" if place is None else "stop"
     output = tokenizer.decode(kept, skip_special_tokens=True)
     return {"output": output, "finish_reason": reason, "tokens": len(kept)}
-
-
-def _write(output: str, answers: Sequence[dict[str, Any] | None]) -> None:
-    lines = "".join(json.dumps(answer, ensure_ascii=False) + "\n" for answer in answers)
-    if output == "-":
-        sys.stdout.write(lines)
-        return
-    path = Path(output)
-    partial = path.with_name(path.name + ".partial")
-    with os.fdopen(os.open(partial, os.O_CREAT | os.O_WRONLY | os.O_TRUNC, 0o600), "w", encoding="utf-8") as file:
-        file.write(lines)
-    partial.rename(path)
 
 
 def _options() -> argparse.Namespace:
@@ -130,4 +185,5 @@ def _options() -> argparse.Namespace:
 
 
 if __name__ == "__main__":
+    share_the_cores()
     sys.exit(main())

@@ -20,6 +20,9 @@ from tunebridge.training.events import EventLog
 from tunebridge.training.packing import FlatBatch, RenderedSplit, flat_batches, step_rows
 
 LOGS_PER_RUN = 100
+"""Train losses that are kept; at fixed steps, so that a resumed run keeps the same ones."""
+PROGRESS_SECONDS, PROGRESS_SHARE = 2.0, 0.01
+"""A sign of life after so long, or after this share of the time so far where that is longer."""
 
 
 class NonFiniteLoss(TuneBridgeError):
@@ -37,7 +40,6 @@ class Loop:
     log: EventLog
     checkpoints: Checkpoints
     resources: Resources
-    tokens_per_pass: int
     should_stop: Callable[[], bool]
 
     def __post_init__(self) -> None:
@@ -55,7 +57,7 @@ class Loop:
         self._warmup = math.ceil(self.total * self.run.warmup_ratio)
         self._marks = (time.monotonic(), time.process_time())
         self._window = (time.monotonic(), self.progress.total_tokens)
-        self._last_checkpoint = time.monotonic()
+        self._last_checkpoint = self._last_sign = time.monotonic()
 
     def go(self) -> bool:
         """Train to the end and return True, or to the next step's end and return False when told to stop."""
@@ -69,6 +71,11 @@ class Loop:
             checkpoints.restore(self.model, self.best)
         self._note_times()
         return True
+
+    @property
+    def epochs_done(self) -> float:
+        """Passes over the training rows so far; a last, smaller batch of an epoch counts as a batch."""
+        return self.progress.step / -(-len(self.train.rows) // self.run.batch_size)
 
     def save(self) -> None:
         """Write a checkpoint."""
@@ -92,27 +99,31 @@ class Loop:
             part = summed_loss(self.model, batch, self.resources) / trained
             part.backward()  # type: ignore[no-untyped-call]
             loss += part.item()
-        if not math.isfinite(loss):
-            lines = sorted(self.train.lines[number] for number in chosen)
-            raise NonFiniteLoss(
-                f"the loss is {loss} in step {step + 1}, made from rows {lines}. Lower hyperparameters.learning_rate, "
-                f"or look at these rows."
-            )
-        self._update(step)
+        self._check_finite("loss", loss, chosen)
+        self._update(step, chosen)
         self.progress.step += 1
         self.progress.loss_sum += loss * trained
         self.progress.loss_tokens += trained
         self.progress.trained_tokens += trained
         self.progress.total_tokens += sum(len(row.token_ids) for row in rows)
 
-    def _update(self, step: int) -> None:
+    def _check_finite(self, name: str, value: float, chosen: Sequence[int]) -> None:
+        if not math.isfinite(value):
+            lines = sorted(self.train.lines[number] for number in chosen)
+            raise NonFiniteLoss(
+                f"the {name} is {value} in step {self.progress.step + 1}, made from rows {lines}. Lower "
+                f"hyperparameters.learning_rate, or look at these rows."
+            )
+
+    def _update(self, step: int, chosen: Sequence[int]) -> None:
         rate = self.run.learning_rate * schedule.factor(
             step, total_steps=self.total, warmup_steps=self._warmup, schedule=self.run.schedule
         )
         for group in self.optimizer.param_groups:
             group["lr"] = rate
         self.progress.last_losses["learning_rate"] = rate
-        torch.nn.utils.clip_grad_norm_(checkpoints.trainable(self.model).values(), self.run.max_grad_norm)
+        norm = torch.nn.utils.clip_grad_norm_(checkpoints.trainable(self.model).values(), self.run.max_grad_norm)
+        self._check_finite("gradient's norm", float(norm), chosen)
         self.optimizer.step()
         self.optimizer.zero_grad()
 
@@ -120,9 +131,11 @@ class Loop:
         step = self.progress.step
         if step % self._log_every == 0 or step == self.total:
             self._report()
+        elif time.monotonic() - self._last_sign > max(PROGRESS_SECONDS, PROGRESS_SHARE * self.progress.wall_seconds):
+            self._show_progress(self.progress.loss_sum / self.progress.loss_tokens)
         if step in self._evaluations:
             self._evaluate()
-        if self._is_over_time():
+        if step < self.total and self._is_over_time():
             self.progress.stopped_early = f"budget.max_hours {self.run.max_hours:g} was reached"
             self.log.event("stopped-early", "warning", f"{self.progress.stopped_early}; the result so far is kept")
         if time.monotonic() - self._last_checkpoint >= self.run.checkpoint_seconds and step < self.total:
@@ -133,21 +146,23 @@ class Loop:
         loss = progress.loss_sum / progress.loss_tokens
         progress.loss_sum, progress.loss_tokens = 0.0, 0
         progress.last_losses["train_loss"] = loss
-        rate = progress.last_losses["learning_rate"]
         self.log.metric("train_loss", loss, progress.step)
-        self.log.metric("learning_rate", rate, progress.step)
+        self.log.metric("learning_rate", progress.last_losses["learning_rate"], progress.step)
+        self._show_progress(loss)
+
+    def _show_progress(self, loss: float) -> None:
+        progress, now = self.progress, time.monotonic()
         since, tokens = self._window
-        seconds = max(time.monotonic() - since, 1e-9)
-        speed = (progress.total_tokens - tokens) / seconds
+        speed = (progress.total_tokens - tokens) / max(now - since, 1e-9)
         left = (self.total - progress.step) * progress.total_tokens / progress.step / max(speed, 1e-9)
-        self._window = (time.monotonic(), progress.total_tokens)
+        self._window, self._last_sign = (now, progress.total_tokens), now
         self.log.event(
             f"progress-{progress.step}",
             "progress",
             f"step {progress.step}/{self.total}, loss {loss:.4f}",
             step=progress.step,
             total_steps=self.total,
-            epoch=round(progress.step * self.run.batch_size / len(self.train.rows), 2),
+            epoch=round(self.epochs_done, 2),
             loss=loss,
             tokens_per_second=round(speed),
             seconds_left=round(left, 1),
@@ -156,8 +171,11 @@ class Loop:
     def _evaluate(self) -> None:
         """Measure the loss on the validation rows and decide whether it is still worth going on."""
         assert self.validation is not None
-        loss = self.validation_loss()
-        progress = self.progress
+        loss, progress = self.validation_loss(), self.progress
+        if not math.isfinite(loss):
+            raise NonFiniteLoss(
+                f"the validation loss is {loss} after step {progress.step}. Lower hyperparameters.learning_rate."
+            )
         progress.last_losses["validation_loss"] = loss
         self.log.metric("validation_loss", loss, progress.step)
         if self.run.early_stopping_patience is None:
@@ -183,7 +201,7 @@ class Loop:
         return total / sum(row.trained_tokens for row in rows)
 
     def _flat(self, rows: Sequence[RenderedRow]) -> Any:
-        return flat_batches(rows, max_tokens=self.tokens_per_pass, device=self.device)
+        return flat_batches(rows, max_tokens=self.resources.tokens_per_pass, device=self.device)
 
     def _is_over_time(self) -> bool:
         self._note_times()

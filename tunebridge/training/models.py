@@ -1,5 +1,8 @@
 """Loading base models, tokenizers and adapters; safetensors only, and no code from a model folder is run."""
 
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -28,14 +31,20 @@ def load_base(name: str, *, seed: int = 0, flat: bool = False) -> Any:
 
     The name `random` gives the shipped model's shape with weights drawn from `seed`.
     """
-    from transformers import AutoConfig, AutoModelForCausalLM
+    model = _load_base(name, seed)
+    if flat:
+        attention.use(model)
+    return model
 
+
+def _load_base(name: str, seed: int) -> Any:
+    from transformers import AutoConfig, AutoModelForCausalLM
+    from transformers.utils import logging
+
+    logging.disable_progress_bar()  # type: ignore[no-untyped-call]
     source = locate(name)
     place = source.folder or source.name
     options: dict[str, Any] = {"trust_remote_code": False}
-    if flat:
-        attention.register()
-        options["attn_implementation"] = attention.NAME
     with _hub_errors(name):
         if name == RANDOM:
             torch.manual_seed(seed)
@@ -59,19 +68,45 @@ def add_adapter(model: Any, config: AdapterConfig, *, seed: int) -> Any:
         task_type="CAUSAL_LM",
     )
     try:
-        return get_peft_model(model, lora)
+        with _quiet():
+            return get_peft_model(model, lora)
     except ValueError as error:
         raise SpecError(f"The adapter does not fit the model: {error}. Change method.adapter.target_modules.") from None
 
 
 def load_tuned(base_model: str, adapter: Path | None) -> Any:
-    """Return a model for generation, with the adapter merged into the weights."""
+    """Return a model for generation, with the adapter merged into the weights; on a GPU where there is one."""
     model = load_base(base_model)
     if adapter is not None:
         from peft import PeftModel
 
-        model = PeftModel.from_pretrained(model, str(adapter), use_safetensors=True).merge_and_unload()
+        with _quiet():
+            model = PeftModel.from_pretrained(model, str(adapter), use_safetensors=True).merge_and_unload()
+    if torch.cuda.is_available():
+        model = model.to("cuda", torch.bfloat16 if torch.cuda.is_bf16_supported() else torch.float32)
     return model.eval()
+
+
+def save(model: Any, base_model: str, folder: Path) -> None:
+    """Write an adapter, or a whole model, as safetensors; an adapter names its base model as the job did."""
+    if not hasattr(model, "peft_config"):
+        model.save_pretrained(folder)
+        return
+    for config in model.peft_config.values():
+        config.base_model_name_or_path = base_model
+    # Left to itself peft asks the hub whether the embeddings were changed; adapters never change them.
+    model.save_pretrained(folder, safe_serialization=True, save_embedding_layers=False)
+
+
+def weights_folder(name: str) -> Path | None:
+    """Return where a base model's weights lie on this machine: its folder, or the hub's cache."""
+    source = locate(name)
+    if source.folder is not None:
+        return source.folder
+    from transformers.utils.hub import cached_file
+
+    found = cached_file(name, "config.json", local_files_only=True, _raise_exceptions_for_missing_entries=False)
+    return Path(found).parent if found else None
 
 
 def check_tokenizer(model: Any, tokenizer: Any) -> None:
@@ -79,6 +114,14 @@ def check_tokenizer(model: Any, tokenizer: Any) -> None:
     rows = model.get_input_embeddings().weight.shape[0]
     if len(tokenizer) > rows:
         raise DataError(f"the tokenizer has {len(tokenizer)} tokens, the model {rows}. Use the model's own tokenizer.")
+
+
+@contextmanager
+def _quiet() -> Iterator[None]:
+    """Keep warnings that peft causes inside transformers, and that no user can act on, out of the log."""
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", category=FutureWarning, module="transformers")
+        yield
 
 
 class _hub_errors:  # a context manager

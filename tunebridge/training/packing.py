@@ -3,16 +3,18 @@
 import random
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Any
 
 import torch
 from torch import Tensor
 
 from tunebridge.data.dataset import Split
+from tunebridge.data.example import Example
 from tunebridge.data.tokens import RenderedRow, render
 from tunebridge.errors import DataError
 from tunebridge.training.attention import Layout, layout
-from tunebridge.training.config import RunConfig
+from tunebridge.training.config import TRAIN_FILE, RunConfig
 
 MAX_LINES_NAMED = 5
 
@@ -48,12 +50,15 @@ class RenderedSplit:
     truncated: int = 0
 
 
-def render_split(split: Split, tokenizer: Any, run: RunConfig) -> RenderedSplit:
-    """Render every row and apply the policy for rows that are too long; DataError where a row teaches nothing."""
+def render_split(split: Split, tokenizer: Any, run: RunConfig, *, file: str = TRAIN_FILE) -> RenderedSplit:
+    """Render every row and apply the policy for rows that are too long.
+
+    DataError, with the first such line of `file`, where a row cannot be rendered, is too long, or teaches nothing.
+    """
     rows: list[tuple[int, RenderedRow]] = []
     too_long: list[int] = []
     for line, example in enumerate(split, start=1):
-        row = _render(example, tokenizer, line)
+        row = _render(example, tokenizer, (file, line))
         if len(row.token_ids) > run.max_length:
             too_long.append(line)
             if run.too_long == "drop":
@@ -63,16 +68,20 @@ def render_split(split: Split, tokenizer: Any, run: RunConfig) -> RenderedSplit:
     if too_long and run.too_long == "error":
         raise DataError(
             f"{len(too_long)} rows are longer than max_length {run.max_length} ({_name(too_long)}). Raise "
-            f"hyperparameters.max_length, or set data.too_long to drop or truncate."
+            f"hyperparameters.max_length, or set data.too_long to drop or truncate.",
+            file=file,
+            line=too_long[0],
         )
     empty = [line for line, row in rows if row.trained_tokens == 0]
     if empty:
         raise DataError(
             f"{len(empty)} rows have no trained token ({_name(empty)}), so nothing is learnt from them. Remove them, "
-            f"or raise max_length where their answers were cut off."
+            f"or raise max_length where their answers were cut off.",
+            file=file,
+            line=empty[0],
         )
     if not rows:
-        raise DataError("no row is left to train on. Add rows, or raise hyperparameters.max_length.")
+        raise DataError("no row is left. Add rows, or raise hyperparameters.max_length.", file=file)
     cut = len(too_long)
     return RenderedSplit(
         rows=tuple(row for _, row in rows),
@@ -82,21 +91,22 @@ def render_split(split: Split, tokenizer: Any, run: RunConfig) -> RenderedSplit:
     )
 
 
-def _render(example: Any, tokenizer: Any, line: int) -> RenderedRow:
+def _render(example: Example, tokenizer: Any, place: tuple[str, int]) -> RenderedRow:
     try:
         return render(example, tokenizer)
     except DataError as error:
-        raise DataError(f"row {line}: {error}") from None
+        raise DataError(str(error), file=place[0], line=place[1]) from error
 
 
-def epoch_order(rows: int, *, seed: int, epoch: int) -> list[int]:
+@lru_cache(maxsize=1)  # every step of an epoch asks for it
+def epoch_order(rows: int, *, seed: int, epoch: int) -> tuple[int, ...]:
     """Return the order of the rows in an epoch, a function of seed and epoch alone."""
     order = list(range(rows))
     random.Random(f"{seed}/{epoch}").shuffle(order)
-    return order
+    return tuple(order)
 
 
-def step_rows(step: int, rows: int, *, batch_size: int, seed: int) -> list[int]:
+def step_rows(step: int, rows: int, *, batch_size: int, seed: int) -> tuple[int, ...]:
     """Return the rows of an optimizer step (from 0); an epoch's last batch may be smaller."""
     batches = -(-rows // batch_size)
     epoch, batch = divmod(step, batches)

@@ -2,33 +2,40 @@
 
 import json
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import torch
 
+from tunebridge.data.tokens import end_tokens
 from tunebridge.errors import DataError, SpecError
+from tunebridge.training import attention, device, files, memory, models
 from tunebridge.training import config as names
-from tunebridge.training import device, memory, models
+from tunebridge.training.apart import check_rows_stay_apart
 from tunebridge.training.checkpoints import Checkpoints
 from tunebridge.training.config import RunConfig
 from tunebridge.training.device import Resources
 from tunebridge.training.events import EventLog
 from tunebridge.training.loop import Loop
 from tunebridge.training.packing import RenderedSplit, render_split
-from tunebridge.training.run import RESOURCES_FILE, read_config, read_split
+
+RESOURCES_FILE = "resources.json"
 
 
-def prepare(folder: Path, log: EventLog, should_stop: Callable[[], bool]) -> Loop:
+def prepare(folder: Path, run: RunConfig, log: EventLog, should_stop: Callable[[], bool]) -> Loop:
     """Load everything that a run needs; with checkpoints in the folder the run goes on from the newest."""
-    run = read_config(folder)
     resources = _resources(folder, run)
     resources.apply()
     log.event(f"resources-{log.attempt}", "log", f"training on {resources.reason}", **resources.to_json())
     tokenizer = models.load_tokenizer(run.base_model)
     train, validation = _rows(folder, run, tokenizer, log)
-    model = _model(run, resources, tokenizer)
-    longest = max(len(row.token_ids) for split in (train, validation) if split for row in split.rows)
+    model = _model(run, resources, tokenizer, train)
+    if not resources.tokens_per_pass:
+        longest = max(len(row.token_ids) for split in (train, validation) if split for row in split.rows)
+        fits = memory.tokens_per_pass(model, longest, resources.device)
+        resources = replace(resources, tokens_per_pass=fits)
+        files.write_json(folder / RESOURCES_FILE, resources.to_json())
     loop = Loop(
         run=run,
         model=model,
@@ -37,7 +44,6 @@ def prepare(folder: Path, log: EventLog, should_stop: Callable[[], bool]) -> Loo
         log=log,
         checkpoints=Checkpoints(folder / names.CHECKPOINTS_FOLDER, run.keep_checkpoints),
         resources=resources,
-        tokens_per_pass=memory.tokens_per_pass(model, longest, resources.device),
         should_stop=should_stop,
     )
     if loop.progress.step:
@@ -48,38 +54,45 @@ def prepare(folder: Path, log: EventLog, should_stop: Callable[[], bool]) -> Loo
 def _resources(folder: Path, run: RunConfig) -> Resources:
     """Choose once per run folder: a resumed run must round as the first part did."""
     path = folder / RESOURCES_FILE
-    if path.exists():
-        return Resources(**json.loads(path.read_text()))
-    chosen = device.choose(run)
-    path.write_text(json.dumps(chosen.to_json()))
-    return chosen
+    return Resources(**json.loads(path.read_text())) if path.exists() else device.choose(run)
 
 
 def _rows(folder: Path, run: RunConfig, tokenizer: Any, log: EventLog) -> tuple[RenderedSplit, RenderedSplit | None]:
-    train = read_split(folder / names.TRAIN_FILE)
-    if train is None:
-        raise DataError("the run folder has no training rows. Submit the job again.", file=folder / names.TRAIN_FILE)
+    train = files.read_split(folder / names.TRAIN_FILE)
+    if not train:
+        raise DataError("the run folder has no training rows. Submit the job again.", file=names.TRAIN_FILE)
     rendered = render_split(train, tokenizer, run)
-    held_out = read_split(folder / names.VALIDATION_FILE)
-    validation = render_split(held_out, tokenizer, run) if held_out else None
-    for word, count in (("dropped", rendered.dropped), ("truncated", rendered.truncated)):
-        if count:
-            text = f"{count} of {len(train)} rows are longer than max_length {run.max_length} and were {word}"
-            log.event(f"{word}-rows", "warning", text, rows=count)
-    end = tokenizer.eos_token_id
-    if not any(end in row.token_ids and row.is_trained[-1 - row.token_ids[::-1].index(end)] for row in rendered.rows):
+    held_out = files.read_split(folder / names.VALIDATION_FILE)
+    validation = render_split(held_out, tokenizer, run, file=names.VALIDATION_FILE) if held_out else None
+    _tell_of_long_rows("", rendered, run, log)
+    if validation:
+        _tell_of_long_rows("validation-", validation, run, log)
+    ends = end_tokens(tokenizer)
+    if not any(mark and token in ends for row in rendered.rows for token, mark in zip(*row, strict=True)):
         log.event("end-token", "warning", "no answer's end token is trained: the tuned model may not know when to stop")
     return rendered, validation
 
 
-def _model(run: RunConfig, resources: Resources, tokenizer: Any) -> Any:
-    model = models.load_base(run.base_model, seed=run.seed, flat=True)
+def _tell_of_long_rows(prefix: str, split: RenderedSplit, run: RunConfig, log: EventLog) -> None:
+    total = len(split.rows) + split.dropped
+    for word, count in (("dropped", split.dropped), ("truncated", split.truncated)):
+        if count:
+            text = f"{count} of {total} {prefix}rows are longer than max_length {run.max_length} and were {word}"
+            log.event(f"{prefix}{word}-rows", "warning", text.replace("-rows", " rows"), rows=count)
+
+
+def _model(run: RunConfig, resources: Resources, tokenizer: Any, train: RenderedSplit) -> Any:
+    model = models.load_base(run.base_model, seed=run.seed)
     models.check_tokenizer(model, tokenizer)
     limit = getattr(model.config.get_text_config(), "max_position_embeddings", None)
     if limit is not None and run.max_length > limit:
         raise SpecError(
-            f"hyperparameters.max_length is {run.max_length}, but the model takes at most {limit}. Lower it."
+            f"hyperparameters.max_length is {run.max_length}, but the model takes at most {limit}. Lower it.",
+            key="hyperparameters.max_length",
         )
-    if run.adapter.type == "lora":
-        model = models.add_adapter(model, run.adapter, seed=run.seed)
-    return model.to(torch.device(resources.device))
+    if run.adapter.type == "lora" and resources.device == "cuda" and resources.dtype == "bfloat16":
+        model = model.to(torch.bfloat16)  # frozen weights need no more; the adapter's own stay in float32
+    model = model.to(torch.device(resources.device))
+    check_rows_stay_apart(model, train.rows)
+    attention.use(model)
+    return models.add_adapter(model, run.adapter, seed=run.seed) if run.adapter.type == "lora" else model

@@ -1,0 +1,24 @@
+"""How the trainer's process behaves; only the standard library, so that it stands before anything is imported."""
+
+import os
+import signal
+from collections.abc import Callable
+from types import FrameType
+
+
+def hear_stop() -> Callable[[], bool]:
+    """Turn SIGTERM and SIGINT into a request to stop, and return a function that says whether there was one."""
+    heard: list[int] = []
+
+    def note(number: int, frame: FrameType | None) -> None:
+        heard.append(number)
+
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, note)
+    return lambda: bool(heard)
+
+
+def share_the_cores() -> None:
+    """Let waiting OpenMP threads sleep, not spin: somebody else may need the core."""
+    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+    os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
