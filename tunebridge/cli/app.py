@@ -1,5 +1,6 @@
 """The tree of commands; what a command needs is imported when it runs, so that --help stays fast."""
 
+import logging
 import os
 from pathlib import Path
 from typing import Annotated
@@ -7,11 +8,12 @@ from typing import Annotated
 import typer
 
 from tunebridge import __version__
-from tunebridge.cli import data, jobs, plans, setup
+from tunebridge.cli import data, generate, jobs, plans, setup
 
 app = typer.Typer(
     name="tunebridge",
     help="Fine-tune language models on any provider from one job file.\n\nStart with: tunebridge quickstart",
+    epilog="Examples: tunebridge quickstart | tunebridge submit job.yaml --wait | tunebridge jobs watch last",
     no_args_is_help=True,
     rich_markup_mode=None,
     pretty_exceptions_enable=False,
@@ -19,8 +21,17 @@ app = typer.Typer(
 )
 app.add_typer(jobs.app, name="jobs")
 app.add_typer(data.app, name="data")
-for module in (setup, plans):
+for module in (setup, plans, generate):
     module.add_to(app)
+
+
+class _Warnings(logging.Handler):
+    """Shows what the library logs as warnings, without tracebacks."""
+
+    def emit(self, record: logging.LogRecord) -> None:
+        from tunebridge.cli import render
+
+        render.warning(record.getMessage())
 
 
 def _version(wanted: bool) -> None:
@@ -41,7 +52,11 @@ def common(
 
     Start with `tunebridge quickstart`: it tunes a small model on this machine and shows what it gained.
 
-    Exit codes: 0 done, 1 the backend failed, 2 you can mend it, 3 a gate said no.
+    Exit codes: 0 done, 1 the backend failed, 2 you can mend it, 3 a gate said no, 130 interrupted.
     """
     if home is not None:
         os.environ["TUNEBRIDGE_HOME"] = str(home)
+    logger = logging.getLogger("tunebridge")
+    logger.propagate = debug
+    if not debug and not logger.handlers:
+        logger.addHandler(_Warnings(logging.WARNING))

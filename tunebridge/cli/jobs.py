@@ -1,5 +1,6 @@
 """tunebridge jobs: what became of what was submitted."""
 
+from contextlib import nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -162,17 +163,21 @@ def reconcile(as_json: Json = False) -> None:
 def end(client: "Client", job_id: str, *, after: int = 0, timeout: float | None = None, quiet: bool = False) -> "Job":
     """Follow a job to its end, with a bar unless quiet, and return it."""
     from tunebridge.cli import render
+    from tunebridge.cli.stopping import interrupted_as
 
-    bar = render.Bar(job_id)
-    events = client.watch(job_id, after=after, timeout_seconds=timeout)
-    if quiet:
-        for _ in events:
-            pass
-    else:
-        with bar.shown():
+    found = client.get(job_id, refresh=False)
+    bar = render.Bar(found.id)
+    with interrupted_as(
+        f"Job {found.id} goes on. Follow it with `tunebridge jobs watch {found.id}`, "
+        f"or stop it with `tunebridge jobs cancel {found.id}`.",
+        job_id=found.id,
+    ):
+        events = client.watch(found.id, after=after, timeout_seconds=timeout)
+        with nullcontext() if quiet else bar.shown():
             for _, happened in events:
-                _show_progress(bar, happened)
-    return client.get(job_id, refresh=False)
+                if not quiet:
+                    _show_progress(bar, happened)
+    return client.get(found.id, refresh=False)
 
 
 def show_end(client: "Client", job: "Job", *, as_json: bool) -> None:

@@ -2,6 +2,7 @@
 
 import json
 import sys
+import traceback
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import is_dataclass
@@ -84,6 +85,11 @@ def warning(message: str) -> None:
 def error(message: str) -> None:
     """Print an error on stderr."""
     _err.print(f"[bold red]error:[/bold red] {escape(message)}", soft_wrap=True)
+
+
+def trace(problem: BaseException) -> None:
+    """Print an error's traceback on stderr."""
+    _err.print("".join(traceback.format_exception(problem)), markup=False, soft_wrap=True)
 
 
 def source(code: str, language: str) -> None:
