@@ -1,4 +1,4 @@
-"""The five hooks of a plugin. They register and observe; the work itself is done by a Backend.
+"""The six hooks of a plugin. They register and observe; the work itself is done by a Backend.
 
 A plugin is a module that implements some of these functions with `hookimpl` and is named in the
 entry-point group `tunebridge`.
@@ -12,6 +12,7 @@ import pluggy
 if TYPE_CHECKING:
     from tunebridge.backend import BackendInfo
     from tunebridge.data.readers import Reader
+    from tunebridge.data.targets import Target
     from tunebridge.job import Event, Job
     from tunebridge.plan import Plan
 
@@ -28,6 +29,11 @@ def tunebridge_backends() -> "Iterable[BackendInfo]":  # type: ignore[empty-body
 @hookspec
 def tunebridge_dataset_readers() -> "Iterable[Reader]":  # type: ignore[empty-body]
     """Return readers for further shapes of rows."""
+
+
+@hookspec
+def tunebridge_dataset_targets() -> "Iterable[Target]":  # type: ignore[empty-body]
+    """Return the shapes of row that services take, with or without a backend that submits to them."""
 
 
 @hookspec

@@ -15,6 +15,7 @@ import pluggy
 from tunebridge import hookspecs
 from tunebridge.backend import Backend, BackendInfo
 from tunebridge.data.readers import Reader
+from tunebridge.data.targets import Target
 from tunebridge.errors import BackendNotFound, MissingDependency
 from tunebridge.job import Event, Job
 from tunebridge.plan import Plan
@@ -86,11 +87,19 @@ class Plugins:
 
     def readers(self) -> list[Reader]:
         """Return the readers that plugins bring; a plugin that fails to is noted in `broken`."""
-        found: list[Reader] = []
-        for call in self.manager.hook.tunebridge_dataset_readers.get_hookimpls():
+        return self._collect(self.manager.hook.tunebridge_dataset_readers)
+
+    def targets(self, backend: str | None = None) -> list[Target]:
+        """Return the shapes of row that services take, all or one backend's; a failing plugin is noted in `broken`."""
+        found: list[Target] = self._collect(self.manager.hook.tunebridge_dataset_targets)
+        return [target for target in found if backend in (None, target.backend)]
+
+    def _collect(self, hook: pluggy.HookCaller) -> list[Any]:
+        found: list[Any] = []
+        for call in hook.get_hookimpls():
             try:
-                readers: Any = call.function()
-                found += readers
+                brought: Any = call.function()
+                found += brought
             except Exception as error:  # a third party's code may raise anything, and must not stop the others
                 self._note(call.plugin_name, f"{type(error).__name__}: {error}")
         return found
