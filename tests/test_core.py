@@ -74,6 +74,21 @@ def test_toml_and_json_say_the_same_as_yaml(tmp_path: Path) -> None:
     assert specfile.load(tmp_path / "job.json") == specfile.load(tmp_path / "job.toml") == yaml_spec
 
 
+@pytest.mark.parametrize(
+    ("name", "text", "line"),
+    [
+        ("job.json", '{"backend": "fake",\n "base_model": "m",\n "data": {"train": "a",\n  "lossi": "warn"}}', 4),
+        ("job.toml", 'backend = "fake"\nbase_model = "m"\n\n[data]\ntrain = "a"\nlossi = "warn"\n', 6),
+        ("job.toml", 'backend = "fake"\nbase_model = "m"\ndata = {train = "a", lossi = "warn"}\n', 3),
+    ],
+)
+def test_toml_and_json_have_lines_too(name: str, text: str, line: int, tmp_path: Path) -> None:
+    (tmp_path / name).write_text(text)
+    with pytest.raises(SpecError, match="Did you mean `lossy`") as raised:
+        specfile.load(tmp_path / name)
+    assert f"{name}:{line}: " in str(raised.value)
+
+
 def test_the_schema_accepts_what_the_spec_accepts(tmp_path: Path) -> None:
     jsonschema = pytest.importorskip("jsonschema")
     schema = specfile.schema()
