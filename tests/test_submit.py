@@ -65,7 +65,7 @@ def test_a_hundred_submits_with_any_faults_make_one_job_each(tmp_path: Path) -> 
             assert created == 1, (trial, faults)
     for fault in (*MAY_PASS, *FINAL):
         room.service.inject(fault, times=0)
-    assert submit.reconcile(room.store, [room.backend]).failed == {}
+    assert submit.reconcile(room.store, [room.backend], lambda _: room.backend).failed == {}
     states = {job.id: job.status for job in room.store.list()}
     assert len(set(room.names)) == len(room.names)
     assert set(room.names) == {job_id for job_id, status in states.items() if status != JobStatus.failed}
@@ -102,9 +102,9 @@ def test_a_find_that_explodes_leaves_the_job_unsettled_and_the_others_settled(tm
         room.submit()
     (job,) = room.store.list()
     assert job.status == JobStatus.submitting
-    assert job.id in submit.reconcile(room.store, [room.backend]).failed
+    assert job.id in submit.reconcile(room.store, [room.backend], lambda _: room.backend).failed
     well = FakeBackend(room.service, room.backend.info)
-    assert [settled.id for settled in submit.reconcile(room.store, [well]).settled] == [job.id]
+    assert [settled.id for settled in submit.reconcile(room.store, [well], lambda _: well).settled] == [job.id]
     assert room.names == [job.id]
 
 
@@ -118,7 +118,7 @@ def test_a_backend_that_cannot_list_hides_nothing(tmp_path: Path) -> None:
     room.service.inject("unavailable_before", times=submit.MAX_ATTEMPTS)
     with pytest.raises(submit.JobFailed):
         room.submit()
-    done = submit.reconcile(room.store, [room.backend])
+    done = submit.reconcile(room.store, [room.backend], lambda _: room.backend)
     assert len(done.settled) == 1
     assert "list_jobs" in done.failed["fake"]
 
@@ -169,9 +169,9 @@ def test_folders_of_jobs_that_never_were_are_removed(tmp_path: Path, monkeypatch
     room = Room(tmp_path)
     job = room.submit()
     left = room.store.folder("tb-20260101-000000-aaaaaa")
-    assert submit.reconcile(room.store, []).removed_folders == []
+    assert submit.reconcile(room.store, [], lambda _: None).removed_folders == []
     monkeypatch.setattr(submit, "ORPHAN_SECONDS", -1.0)
-    assert submit.reconcile(room.store, []).removed_folders == [left.name]
+    assert submit.reconcile(room.store, [], lambda _: None).removed_folders == [left.name]
     assert not left.exists()
     assert job.folder.exists()
 

@@ -1,8 +1,8 @@
 """The contract of a backend: who it is (BackendInfo), what it can do (Capabilities), what it does (Backend)."""
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -37,8 +37,29 @@ class BackendInfo:
     """Schema of the vendor-only `options.<name>` section."""
     notice: str | None = None
     """What a user should know before using it, such as a closing date."""
+    rehearse: Callable[[Path], "Rehearsal"] | None = None
+    """Return the backend connected to an emulator of its vendor, which keeps its state in a folder."""
     conformance: Callable[[], "BackendCase"] | None = None
     """Return what `tunebridge check-plugin` tests the backend with."""
+
+
+@dataclass(frozen=True)
+class Rehearsal:
+    """A backend that talks to an emulator on 127.0.0.1 and to nothing else, with credentials made for it."""
+
+    backend: "Backend"
+    base_model: str
+    """Stands in where the job names no model for this backend."""
+    options: Mapping[str, Any] = field(default_factory=dict)
+    """Stand-ins for options that the real service needs, such as a role, a bucket or a project."""
+
+    def fill(self, spec: JobSpec) -> JobSpec:
+        """Return the job with stand-ins where it leaves open what the backend needs."""
+        name = self.backend.info.name
+        options = {**self.options, **spec.options.get(name, {})}
+        model = spec.model_for(name) or self.base_model
+        values = {**spec.to_json(), "base_model": model, "options": {**spec.options, name: options}}
+        return JobSpec.model_validate(values)
 
 
 class GenerationParameters(SpecModel):

@@ -8,12 +8,12 @@ from tunebridge import plugins as plugins_module
 from tunebridge import specfile
 from tunebridge import submit as submission
 from tunebridge import watch as watching
-from tunebridge.backend import Backend, Check, Generation, GenerationParameters
+from tunebridge.backend import Backend, Check, Generation, GenerationParameters, Rehearsal
 from tunebridge.data.checks import Problem, Row
 from tunebridge.data.dataset import Dataset
 from tunebridge.data.example import Message
 from tunebridge.data.readers import READERS, load_dataset, read_file
-from tunebridge.errors import JobFailed, MissingDependency, TuneBridgeError
+from tunebridge.errors import JobFailed, MissingDependency, TuneBridgeError, UnsupportedFeature
 from tunebridge.job import Artifact, Event, Job, JobStatus, Metric
 from tunebridge.plan import Plan
 from tunebridge.plugins import Plugins, missing_requirement, require_installed
@@ -36,6 +36,7 @@ class Client:
         self._home = home
         self._store: Store | None = None
         self._backends: dict[str, Backend] = {}
+        self._rehearsals: dict[str, Rehearsal] = {}
 
     @property
     def store(self) -> Store:
@@ -49,6 +50,20 @@ class Client:
         if name not in self._backends:
             self._backends[name] = self.plugins.open(name)
         return self._backends[name]
+
+    def rehearsal(self, name: str) -> Rehearsal:
+        """Return a backend connected to its vendor's emulator; UnsupportedFeature where the plugin brings none."""
+        if name not in self._rehearsals:
+            info = self.plugins.backend(name)
+            require_installed(info)
+            if info.rehearse is None:
+                raise UnsupportedFeature(
+                    f"The {name} backend has no emulator to rehearse with. Submit without --rehearse.",
+                    feature="rehearse",
+                    backend=name,
+                )
+            self._rehearsals[name] = info.rehearse(self.store.home / "rehearsals" / name)
+        return self._rehearsals[name]
 
     def check(self, name: str) -> Check:
         """Tell whether a backend is installed and can be reached with the credentials at hand."""
@@ -77,19 +92,31 @@ class Client:
     def plan(self, job: JobLike, *, backend: str | None = None, overrides: Sequence[str] = ()) -> Plan:
         """Translate a job for its backend, offline; the plan may hold refused fields."""
         spec = self.spec(job, backend=backend, overrides=overrides)
-        return self._plan(spec, self.dataset(spec))
+        return self.backend(spec.backend).plan(spec, self.dataset(spec))
 
     def submit(
-        self, job: JobLike, *, backend: str | None = None, overrides: Sequence[str] = (), again: bool = False
+        self,
+        job: JobLike,
+        *,
+        backend: str | None = None,
+        overrides: Sequence[str] = (),
+        again: bool = False,
+        rehearse: bool = False,
     ) -> Job:
-        """Submit a job exactly once and return it; `again` runs a plan that is still running a second time."""
+        """Submit a job exactly once and return it; `again` runs a plan that is still running a second time.
+
+        `rehearse` sends it to the backend's emulator on this machine: no account, no network, no bill.
+        """
         spec = self.spec(job, backend=backend, overrides=overrides)
+        stage = self.rehearsal(spec.backend) if rehearse else None
+        spec = stage.fill(spec) if stage else spec
+        target = stage.backend if stage else self.backend(spec.backend)
         dataset = self.dataset(spec)
-        plan = self._plan(spec, dataset)
+        plan = target.plan(spec, dataset)
         plan.require_sendable()
         require_installed(self.plugins.backend(spec.backend))
         self.plugins.check_plan(plan)
-        return submission.submit(self.store, self.backend(spec.backend), plan, dataset, again=again)
+        return submission.submit(self.store, target, plan, dataset, again=again, rehearsal=rehearse)
 
     def get(self, job_id: str, *, refresh: bool = True) -> Job:
         """Return a job by its id, an unambiguous part of it or `last`; `refresh` asks the backend first."""
@@ -156,8 +183,13 @@ class Client:
 
     def reconcile(self) -> submission.Reconciliation:
         """Settle every job whose create call has an unknown outcome, on every backend that is installed."""
-        names = {job.backend for job in self.store.list()} & set(self.plugins.backends())
-        return submission.reconcile(self.store, [self.backend(name) for name in sorted(names)])
+        installed = set(self.plugins.backends())
+        names = {job.backend for job in self.store.list() if not job.rehearsal} & installed
+        return submission.reconcile(
+            self.store,
+            [self.backend(name) for name in sorted(names)],
+            lambda job: self._backend_of(job) if job.backend in installed else None,
+        )
 
     def events(self, job_id: str, *, after: int = 0) -> Sequence[tuple[int, Event]]:
         """Return the events that are kept of a job, with their numbers."""
@@ -191,11 +223,8 @@ class Client:
         job = self._finished(target)
         return self._backend_of(job).generate(job, prompts, parameters or GenerationParameters())
 
-    def _plan(self, spec: JobSpec, dataset: Dataset) -> Plan:
-        return self.backend(spec.backend).plan(spec, dataset)
-
     def _backend_of(self, job: Job) -> Backend:
-        return self.backend(job.backend)
+        return self.rehearsal(job.backend).backend if job.rehearsal else self.backend(job.backend)
 
     def _refreshed(self, job: Job) -> Job:
         try:

@@ -98,11 +98,15 @@ class Store:
             return True
 
     def add(self, job: Job, plan: Plan, *, again: bool = False) -> None:
-        """Write a new job durably; DuplicateJob when the same plan has a job that has not ended."""
+        """Write a new job durably; DuplicateJob when the same plan has a job that has not ended.
+
+        A rehearsal and a real job of the same plan do not stand in each other's way.
+        """
         with self._write() as db:
             twin = db.execute(
-                f"SELECT id FROM jobs WHERE plan_digest = ? AND status NOT IN ({_TERMINAL})",
-                (job.plan_digest,),
+                f"SELECT id FROM jobs WHERE plan_digest = ? AND status NOT IN ({_TERMINAL}) "
+                "AND json_extract(record, '$.rehearsal') = ?",
+                (job.plan_digest, job.rehearsal),
             ).fetchone()
             if twin and not again:
                 raise DuplicateJob(twin[0])

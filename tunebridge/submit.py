@@ -11,7 +11,7 @@ there is adopted, and only what is not there is created again.
 import logging
 import shutil
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
 from tunebridge.backend import Backend
@@ -202,13 +202,16 @@ class Reconciliation:
     """Backend -> ids of remote jobs that no job of this store stands for."""
 
 
-def reconcile(store: Store, backends: Sequence[Backend]) -> Reconciliation:
-    """Settle every job whose create call has an unknown outcome, and list remote jobs that this store does not know."""
+def reconcile(store: Store, backends: Sequence[Backend], backend_of: Callable[[Job], Backend | None]) -> Reconciliation:
+    """Settle every job whose create call has an unknown outcome, and list remote jobs that this store does not know.
+
+    `backend_of` returns the backend that a job was sent to, None where it is not installed; `backends` are listed.
+    """
     result = Reconciliation(removed_folders=_remove_orphans(store))
-    known = {backend.info.name: backend for backend in backends}
     for job in store.list(unsettled=True):
-        if job.backend_id is None and job.backend in known:
-            _reconcile_one(store, known[job.backend], job, result)
+        backend = backend_of(job) if job.backend_id is None else None
+        if backend is not None:
+            _reconcile_one(store, backend, job, result)
     for backend in backends:
         if backend.info.capabilities.list_jobs:
             _list_foreign(store, backend, result)

@@ -38,6 +38,9 @@ def submit(  # noqa: PLR0913  # each is an option of the command
     set_: Set = None,
     wait: Annotated[bool, typer.Option("--wait", help="Follow the job to its end.")] = False,
     again: Annotated[bool, typer.Option("--again", help="Submit although the same plan is still running.")] = False,
+    rehearse: Annotated[
+        bool, typer.Option("--rehearse", help="Run it against the backend's emulator: no account, no network, no bill.")
+    ] = False,
     yes: Annotated[bool, typer.Option("--yes", "-y", help="Do not ask before something that costs money.")] = False,
     as_json: Json = False,
 ) -> None:
@@ -54,12 +57,13 @@ def submit(  # noqa: PLR0913  # each is an option of the command
     with interrupted_as(
         "If the job was sent, `tunebridge jobs reconcile` finds it; submitting again is safe after that."
     ):
-        submitted = client.submit(job, backend=backend, overrides=set_ or (), again=again)
+        submitted = client.submit(job, backend=backend, overrides=set_ or (), again=again, rehearse=rehearse)
     if not as_json:
         made = client.store.plan(submitted.id)
         for message in made.warnings:
             render.warning(message)
-        render.text(f"Submitted {submitted.id} to {submitted.backend}: {made.base_model}, {made.data.train_rows} rows")
+        where = f"the emulator of {submitted.backend} (a rehearsal)" if rehearse else submitted.backend
+        render.text(f"Submitted {submitted.id} to {where}: {made.base_model}, {made.data.train_rows} rows")
     if wait:
         show_end(client, end(client, submitted.id, quiet=as_json), as_json=as_json)
     elif as_json:

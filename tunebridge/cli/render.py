@@ -147,7 +147,7 @@ def job(found: Job, metrics: Sequence[Metric], artifacts: Sequence[Artifact]) ->
     pairs = {
         "job": found.id,
         "status": str(found.status) + (f" ({found.backend_status})" if found.status == "unknown" else ""),
-        "backend": f"{found.backend}, its id {found.backend_id}",
+        "backend": f"{found.backend}{' (a rehearsal)' if found.rehearsal else ''}, its id {found.backend_id}",
         "model": found.base_model,
         "created": _moment(found.created_at),
         "finished": _moment(found.finished_at),

@@ -9,7 +9,7 @@ from typing import Annotated, Any
 from pydantic import Field
 
 from tunebridge import digests
-from tunebridge.backend import Backend, BackendInfo, Check, Generation, GenerationParameters, RemoteJob
+from tunebridge.backend import Backend, BackendInfo, Check, Generation, GenerationParameters, Rehearsal, RemoteJob
 from tunebridge.capabilities import Capabilities
 from tunebridge.data.dataset import Dataset
 from tunebridge.data.example import Message
@@ -179,8 +179,16 @@ def fake_info(folder: Path, *, name: str = "fake", capabilities: Capabilities = 
     def load() -> Any:
         return partial(FakeBackend, FakeService(folder), info)
 
+    def rehearse(stage: Path) -> Rehearsal:
+        return Rehearsal(FakeBackend(FakeService(stage), info), base_model="fake-small", options={"priority": 1})
+
     info = BackendInfo(
-        name=name, title="A fake service on this disk", capabilities=capabilities, load=load, options=FakeOptions
+        name=name,
+        title="A fake service on this disk",
+        capabilities=capabilities,
+        load=load,
+        options=FakeOptions,
+        rehearse=rehearse,
     )
     return info
 

@@ -3,15 +3,12 @@
 Everything lies in one folder, so several processes see the same service, and a killed one leaves a true picture.
 """
 
-import json
 import os
 import signal
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-import filelock
+from tunebridge.testing.shelf import Faults, Shelf, take
 
 STATES = ("queued", "preparing", "running", "running", "running", "finalizing", "succeeded")
 """A job's word at each poll."""
@@ -44,13 +41,9 @@ class FakeService:
     """Jobs of a fake vendor in a folder."""
 
     def __init__(self, folder: Path) -> None:
-        self._folder = folder
-        folder.mkdir(parents=True, exist_ok=True)
-
-    def inject(self, fault: str, *, times: int = 1) -> None:
-        """Let the next calls that the fault concerns go wrong."""
-        with self._locked() as state:
-            state["faults"][fault] = times
+        self._shelf = Shelf(folder, empty={"jobs": {}})
+        self._faults = Faults(self._shelf)
+        self.inject = self._faults.inject
 
     def create(self, name: str, payload: dict[str, Any]) -> str:
         """Create a job under a name and return its id; creating twice makes two jobs."""
@@ -60,7 +53,7 @@ class FakeService:
         self._fail("sdk_error", 418)
         self._fail("unavailable_before", 503)
         self._kill("kill_before")
-        with self._locked() as state:
+        with self._shelf.opened() as state:
             identifier = f"fake-{len(state['jobs']) + 1}"
             state["jobs"][identifier] = {"name": name, "payload": payload, "polls": 0, "word": "queued", "log": []}
         self._kill("kill_after")
@@ -71,75 +64,53 @@ class FakeService:
     def look(self, identifier: str) -> dict[str, Any]:
         """Return a job as it is after one more moment has passed."""
         self._fail("sdk_error", 418)
-        with self._locked() as state:
+        with self._shelf.opened() as state:
             if identifier not in state["jobs"]:
                 raise ServiceError(404)
             job: dict[str, Any] = state["jobs"][identifier]
-            odd = self._takes(state, "unknown_word")
+            odd = take(state, "unknown_word")
             if job["word"] not in ("succeeded", "failed", "cancelled"):
                 self._move(state, job)
             return {**job, "word": "pondering"} if odd else job
 
     def jobs(self) -> dict[str, dict[str, Any]]:
         """Return all jobs by id."""
-        with self._locked() as state:
+        with self._shelf.opened() as state:
             return dict(state["jobs"])
 
     def find(self, name: str) -> str | None:
         """Return the id of the job of a name; a fresh one may stay invisible for a while (`find_lags`)."""
-        with self._locked() as state:
-            lags = self._takes(state, "find_lags")
+        with self._shelf.opened() as state:
+            lags = take(state, "find_lags")
             found = [key for key, job in state["jobs"].items() if job["name"] == name]
         return found[0] if found and not lags else None
 
     def cancel(self, identifier: str) -> None:
         """Ask for a job's end; the next look finds it cancelled."""
-        with self._locked() as state:
+        with self._shelf.opened() as state:
             state["jobs"][identifier]["stop"] = True
 
     def restart(self, identifier: str) -> None:
         """Go on with a job that has ended."""
-        with self._locked() as state:
+        with self._shelf.opened() as state:
             state["jobs"][identifier].update(word="running", polls=2, stop=False)
 
     def delete(self, identifier: str) -> None:
         """Forget a job."""
-        with self._locked() as state:
+        with self._shelf.opened() as state:
             state["jobs"].pop(identifier, None)
 
     def _move(self, state: dict[str, Any], job: dict[str, Any]) -> None:
         job["polls"] += 1
         job["word"] = "cancelled" if job.get("stop") else STATES[min(job["polls"], len(STATES) - 1)]
-        if job["word"] == "running" and self._takes(state, "job_fails"):
+        if job["word"] == "running" and take(state, "job_fails"):
             job["word"] = "failed"
         job["log"].append({"number": len(job["log"]) + 1, "word": job["word"]})
 
     def _fail(self, fault: str, status: int) -> None:
-        with self._locked() as state:
-            taken = self._takes(state, fault)
-        if taken:
+        if self._faults.takes(fault):
             raise ServiceError(status)
 
     def _kill(self, fault: str) -> None:
-        with self._locked() as state:
-            taken = self._takes(state, fault)
-        if taken:
+        if self._faults.takes(fault):
             os.kill(os.getpid(), signal.SIGKILL)
-
-    def _takes(self, state: dict[str, Any], fault: str) -> bool:
-        left = state["faults"].get(fault, 0)
-        state["faults"][fault] = max(0, left - 1)
-        return bool(left)
-
-    @contextmanager
-    def _locked(self) -> Iterator[dict[str, Any]]:
-        """Give the state to change and write it back in one step."""
-        path = self._folder / "service.json"
-        with filelock.FileLock(self._folder / "service.lock"):
-            state = json.loads(path.read_text()) if path.exists() else {"jobs": {}, "faults": {}}
-            try:
-                yield state
-            finally:
-                partial = path.with_suffix(".partial")
-                partial.write_text(json.dumps(state))
-                partial.rename(path)
