@@ -133,8 +133,12 @@ class Backend(ABC):
     def artifacts(self, job: Job) -> Sequence[Artifact]:
         """Return the results of a job that succeeded."""
 
+    def pause(self, job: Job) -> None:
+        """Stop a running job for now; a later poll tells when it is paused."""
+        raise self.unsupported("pause")
+
     def resume(self, job: Job) -> None:
-        """Go on with a job that failed or was cancelled, from its last checkpoint."""
+        """Go on with a job that is paused, or that failed or was cancelled, from its last checkpoint."""
         raise self.unsupported("resume")
 
     def generate(

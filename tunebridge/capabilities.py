@@ -26,7 +26,10 @@ class Capabilities(SpecModel):
     cancel: bool = False
     events: bool = False
     metrics: bool = False
+    pause: bool = False
+    """Whether a running job can be stopped for now; `resume` then goes on with it."""
     resume: bool = False
+    """Whether a job that failed or was cancelled can go on from its last checkpoint."""
     inference: bool = False
     """Whether `generate` asks the tuned model."""
     download: bool = False

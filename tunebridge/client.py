@@ -169,16 +169,26 @@ class Client:
             raise TuneBridgeError(
                 f"Job {job.id} is not confirmed by {job.backend} yet. Run `tunebridge jobs reconcile` first."
             )
-        self.backend(job.backend).cancel(job)
+        self._backend_of(job).cancel(job)
         return self.store.change(job.id, lambda j: j.model_copy(update={"status": JobStatus.cancelling}))
 
+    def pause(self, job_id: str) -> Job:
+        """Ask the backend to stop the job for now and return it; watch it to see when it is paused."""
+        job = self.get(job_id)
+        if job.status.is_terminal or job.status == JobStatus.submitting:
+            raise TuneBridgeError(f"Job {job.id} is {job.status}; only a job that is under way can be paused.")
+        self._backend_of(job).pause(job)
+        return job
+
     def resume(self, job_id: str) -> Job:
-        """Go on with a job that failed or was cancelled, from its last checkpoint, and return it."""
+        """Go on with a job that is paused, or that failed or was cancelled, from its last checkpoint, and return it."""
         known = self.get(job_id)
         with self.store.exclusive(known.id, timeout_seconds=10):
             job = self.store.get(known.id)  # another process may have resumed it while this one waited
-            if job.status not in (JobStatus.failed, JobStatus.cancelled):
-                raise TuneBridgeError(f"Job {job.id} is {job.status}; only a failed or cancelled job can be resumed.")
+            if job.status not in (JobStatus.failed, JobStatus.cancelled, JobStatus.paused):
+                raise TuneBridgeError(
+                    f"Job {job.id} is {job.status}; only a paused, failed or cancelled job can be resumed."
+                )
             return submission.resume(self.store, self._backend_of(job), job)
 
     def reconcile(self) -> submission.Reconciliation:

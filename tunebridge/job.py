@@ -22,6 +22,8 @@ class JobStatus(StrEnum):
     """Files are checked or a machine starts; no training yet."""
     running = "running"
     """The model is being trained."""
+    paused = "paused"
+    """Stopped for now with its place kept; `resume` goes on with it."""
     finalizing = "finalizing"
     """Training is over; results are being written."""
     cancelling = "cancelling"
@@ -131,6 +133,8 @@ class Job(SpecModel):
     error: str | None = None
     attempts: int = 0
     """Create calls that were begun; above zero without a backend_id the outcome is unknown: `find` first."""
+    connection: dict[str, Any] = {}
+    """Where the job was sent (service, address, region, project), as its plan says; never a secret."""
     cursor: str | None = None
     usage: Usage = Usage()
     rehearsal: bool = False

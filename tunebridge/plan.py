@@ -33,6 +33,15 @@ CORE_FIELDS: Mapping[str, str] = {
 }
 
 
+# The kinds of rows that a method learns from; a method that is not here takes whatever its backend declares.
+METHOD_KINDS: Mapping[str, frozenset[str]] = {
+    "sft": frozenset({"sft", "text"}),
+    "dpo": frozenset({"preference"}),
+    "kto": frozenset({"kto"}),
+    "reinforcement": frozenset({"prompt_only"}),
+}
+
+
 class FieldReport(SpecModel):
     """What became of one field."""
 
@@ -87,6 +96,12 @@ class Plan(SpecModel):
         """`sha256:` and the digest of what will run: backend, model, payload and rows; warnings do not count."""
         parts = [self.backend, self.base_model, self.payload, self.data.fingerprint]
         return "sha256:" + hashlib.sha256(orjson.dumps(parts, option=orjson.OPT_SORT_KEYS)).hexdigest()
+
+    @property
+    def connection(self) -> dict[str, Any]:
+        """The payload's `connection`: where the job is sent; it is kept with the Job, so that later calls find it."""
+        found: dict[str, Any] = self.payload.get("connection", {})
+        return found
 
     @property
     def refused(self) -> tuple[FieldReport, ...]:
@@ -184,15 +199,18 @@ class Translation:
         self._send("base_model", "exact", sent_as, model)
         return model
 
-    def options(self, schema: type[Options]) -> Options:
-        """Check the backend's own section against its schema, send each knob that was set, and return the section."""
+    def options(self, schema: type[Options], sent_as: Mapping[str, str] | None = None) -> Options:
+        """Check the backend's own section against its schema, send each knob that was set, and return the section.
+
+        `sent_as` says under which name a knob is sent, such as `region` as `connection.region`; otherwise its own.
+        """
         values = self.spec.options.get(self.backend, {})
         try:
             options = schema.model_validate(values)
         except ValidationError as error:
             raise SpecError(_explain(error, f"options.{self.backend}", schema), key=f"options.{self.backend}") from None
         for name in values:
-            self.take(f"options.{self.backend}.{name}", name)
+            self.take(f"options.{self.backend}.{name}", (sent_as or {}).get(name, name))
         return options
 
     def warn(self, message: str) -> None:
@@ -224,8 +242,9 @@ class Translation:
         for field, declared in (("method.type", can.methods), ("method.adapter.type", can.adapters)):
             if field in self._set and field not in self._lines and len(declared) == 1:
                 self.accept(field, "the only one that this backend offers")
-        if self.dataset.kind not in can.dataset_kinds:
-            self.refuse("data.train", f"rows of kind {_not_among(self.dataset.kind, can.dataset_kinds)}")
+        fitting = can.dataset_kinds & METHOD_KINDS.get(method.type, can.dataset_kinds)
+        if self.dataset.kind not in fitting:
+            self.refuse("data.train", f"for {method.type}, rows of kind {_not_among(self.dataset.kind, fitting)}")
         if self.dataset.validation and not can.validation_data:
             self.drop("data.validation", f"the {self.backend} backend takes no held-out rows")
         self._check_features()

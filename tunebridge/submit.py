@@ -164,17 +164,19 @@ def _new_job(store: Store, plan: Plan, *, rehearsal: bool) -> Job:
         created_at=created,
         updated_at=created,
         rehearsal=rehearsal,
+        connection=plan.connection,
         metadata=spec.metadata,
     )
 
 
 def resume(store: Store, backend: Backend, job: Job) -> Job:
-    """Go on with a job that has ended, from its last checkpoint; the caller holds its lock.
+    """Go on with a job that is paused or has ended, from its last checkpoint; the caller holds its lock.
 
     The intent is written first, as `submitting`: after a crash or a lost answer the next poll learns whether it
     runs. A backend that says no leaves the job as it was.
     """
-    if not backend.info.capabilities.resume:
+    can = backend.info.capabilities
+    if not (can.pause if job.status == JobStatus.paused else can.resume):
         raise backend.unsupported("resume")
     intent, before = {"status": JobStatus.submitting, "error": None}, {"status": job.status, "error": job.error}
     job = store.change(job.id, lambda j: j.model_copy(update=intent), reopen=True)

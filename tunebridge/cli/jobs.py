@@ -102,9 +102,21 @@ def cancel(job: JobId, as_json: Json = False) -> None:
         render.text(f"{found.id} is asked to stop. See it stop with: tunebridge jobs watch {found.id}")
 
 
+@app.command(epilog="Example: tunebridge jobs pause last")
+def pause(job: JobId, as_json: Json = False) -> None:
+    """Ask the backend to stop a job for now, where it offers that; resume goes on with it."""
+    from tunebridge.cli import render
+    from tunebridge.client import Client
+
+    found = Client().pause(job)
+    render.document(found) if as_json else render.text(
+        f"{found.id} is asked to pause: tunebridge jobs watch {found.id}"
+    )
+
+
 @app.command(epilog="Example: tunebridge jobs resume last")
 def resume(job: JobId, as_json: Json = False) -> None:
-    """Go on with a failed or cancelled job from its last checkpoint."""
+    """Go on with a paused, failed or cancelled job from its last checkpoint."""
     from tunebridge.cli import render
     from tunebridge.client import Client
 

@@ -21,7 +21,13 @@ from tunebridge.job import Artifact, Event, Job, Metric
 from tunebridge.plan import Plan
 
 OUTCOME_STYLE = {"exact": "green", "converted": "yellow", "dropped": "magenta", "refused": "bold red", "default": "dim"}
-STATUS_STYLE = {"succeeded": "green", "failed": "bold red", "cancelled": "magenta", "unknown": "yellow"}
+STATUS_STYLE = {
+    "succeeded": "green",
+    "failed": "bold red",
+    "cancelled": "magenta",
+    "unknown": "yellow",
+    "paused": "yellow",
+}
 BARS = "▁▂▃▄▅▆▇█"
 PLAIN_PROGRESS_STEPS = 10
 """Lines of progress where stderr is no terminal."""

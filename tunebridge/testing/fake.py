@@ -61,6 +61,7 @@ CAPABILITIES = Capabilities(
     fields=frozenset({*FIELDS, "base_model", "method.type", "method.adapter.type", "options.fake.priority"}),
     validation_data=True,
     cancel=True,
+    pause=True,
     events=True,
     metrics=True,
     resume=True,
@@ -123,6 +124,10 @@ class FakeBackend(Backend):
         path.write_text(f"tuned from {job.base_model}\n")
         size = path.stat().st_size
         return [Artifact(kind="file", uri=path.as_uri(), digest=digests.of_file(path), size_bytes=size)]
+
+    def pause(self, job: Job) -> None:
+        """Ask for the job to be paused."""
+        self._call("pause", self.service.hold, job.backend_id or "")
 
     def resume(self, job: Job) -> None:
         """Go on with the job."""

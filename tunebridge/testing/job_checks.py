@@ -96,6 +96,24 @@ def check_cancel(lab: Lab) -> None:
         raise ConformanceError(f"a job that was cancelled ended as {ended.status}")
 
 
+def check_pause(lab: Lab) -> None:
+    """A job that is paused waits, goes on when it is resumed, and succeeds, where that is declared."""
+    job = lab.submit()
+    if not lab.info.capabilities.pause:
+        _must_refuse(lambda: lab.backend.pause(job), "pause")
+        return
+    job = lab.until(job, JobStatus.running)
+    lab.backend.pause(job)
+    job = lab.until(job, JobStatus.paused)
+    if job.status != JobStatus.paused:
+        raise ConformanceError(f"a job that was paused is {job.status}")
+    with lab.store.exclusive(job.id):
+        job = submit.resume(lab.store, lab.backend, job)
+    ended = lab.follow(job).job
+    if ended.status != JobStatus.succeeded:
+        raise ConformanceError(f"a job that was paused and resumed ended as {ended.status}: {ended.error}")
+
+
 def check_resume(lab: Lab) -> None:
     """A cancelled job goes on and succeeds, where that is declared."""
     can = lab.info.capabilities

@@ -12,7 +12,7 @@ from tunebridge.backend import Backend
 from tunebridge.data.dataset import Dataset, Split
 from tunebridge.data.example import Example, Feature, Message
 from tunebridge.errors import PlanError, SpecError
-from tunebridge.plan import CORE_FIELDS, FieldReport, Plan
+from tunebridge.plan import CORE_FIELDS, METHOD_KINDS, FieldReport, Plan
 from tunebridge.spec import JobSpec
 from tunebridge.testing.case import ConformanceError, Lab, Skipped, no_network, small_dataset, without
 
@@ -159,7 +159,9 @@ def check_methods_match_capabilities(lab: Lab) -> None:
 def check_kinds_match_capabilities(lab: Lab) -> None:
     """Rows of a declared kind are taken, others are refused before anything is sent."""
     for kind in KINDS:
-        plan = lab.backend.plan(lab.case.spec, small_dataset(kind=kind))
+        method = next((m for m in lab.info.capabilities.methods if kind in METHOD_KINDS.get(m, ())), None)
+        spec = with_field(lab.case.spec, "method.type", method) if method else lab.case.spec
+        plan = lab.backend.plan(spec, small_dataset(kind=kind))
         refused = "data.train" in {line.field for line in plan.refused}
         if refused == (kind in lab.info.capabilities.dataset_kinds):
             raise ConformanceError(f"{kind} rows are {'declared and refused' if refused else 'taken and not declared'}")

@@ -90,10 +90,15 @@ class FakeService:
         with self._shelf.opened() as state:
             state["jobs"][identifier]["stop"] = True
 
-    def restart(self, identifier: str) -> None:
-        """Go on with a job that has ended."""
+    def hold(self, identifier: str) -> None:
+        """Ask for a job to be paused; the next look finds it so."""
         with self._shelf.opened() as state:
-            state["jobs"][identifier].update(word="running", polls=2, stop=False)
+            state["jobs"][identifier]["hold"] = True
+
+    def restart(self, identifier: str) -> None:
+        """Go on with a job that is paused or has ended."""
+        with self._shelf.opened() as state:
+            state["jobs"][identifier].update(word="running", polls=2, stop=False, hold=False)
 
     def delete(self, identifier: str) -> None:
         """Forget a job."""
@@ -101,6 +106,9 @@ class FakeService:
             state["jobs"].pop(identifier, None)
 
     def _move(self, state: dict[str, Any], job: dict[str, Any]) -> None:
+        if job.get("hold") and not job.get("stop"):
+            job["word"] = "paused"
+            return
         job["polls"] += 1
         job["word"] = "cancelled" if job.get("stop") else STATES[min(job["polls"], len(STATES) - 1)]
         if job["word"] == "running" and take(state, "job_fails"):
