@@ -1,7 +1,15 @@
-"""OpenAI's dialect: OpenAI, Azure OpenAI, Together, Fireworks and Mistral."""
+"""OpenAI's dialect: OpenAI, Azure OpenAI and compatible servers as a backend, and the rows of those and others."""
 
+from tunebridge.backend import BackendInfo
 from tunebridge.data.targets import Target
 from tunebridge.hookspecs import hookimpl
+from tunebridge_openai.info import INFO
+
+
+@hookimpl
+def tunebridge_backends() -> list[BackendInfo]:
+    """Bring the openai backend."""
+    return [INFO]
 
 
 @hookimpl

@@ -45,7 +45,9 @@ class Lifetime:
     def closed(self, today: date) -> str | None:
         """Return why a job can no longer be made, None while it can."""
         if self.orderable_until and today > self.orderable_until:
-            return f"{self.service} has taken no new jobs for this model since {self.orderable_until} ({self.source_url})"
+            return (
+                f"{self.service} has taken no new jobs for this model since {self.orderable_until} ({self.source_url})"
+            )
         if self.shutdown_on and today >= self.shutdown_on:
             return f"{self.service} has shut this model down on {self.shutdown_on} ({self.source_url})"
         return None

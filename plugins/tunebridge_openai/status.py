@@ -61,16 +61,17 @@ def job_status(word: str) -> JobStatus:
 def backend_error(error: Exception, operation: str) -> BackendError:
     """Turn what the SDK raises into a BackendError; told apart by HTTP status and code, without importing the SDK."""
     status, code = getattr(error, "status_code", None), getattr(error, "code", None)
-    known = {"backend": "openai", "operation": operation}
     if code == CLOSED_CODE:
         return TrainingUnavailable(
             "this organisation can no longer create training jobs: OpenAI is closing self-serve fine-tuning. Change "
             "`backend` in the job file; `tunebridge backends` lists the others.",
-            **known,
+            backend="openai",
+            operation=operation,
         )
     kind = QuotaExceeded if code in QUOTA_CODES else _by_status(status)
     message = f"{_said(error, kind)} {ADVICE[kind]}."
-    return kind(message, retry_after=_retry_after(error), request_id=getattr(error, "request_id", None), **known)
+    request_id = getattr(error, "request_id", None)
+    return kind(message, backend="openai", operation=operation, retry_after=_retry_after(error), request_id=request_id)
 
 
 def _by_status(status: Any) -> type[BackendError]:

@@ -3,7 +3,7 @@
 import inspect
 import subprocess
 import sys
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 from pydantic_core import to_jsonable_python
@@ -134,12 +134,22 @@ def check_fields_match_capabilities(lab: Lab) -> None:
     for field, (value, _) in SAMPLES.items():
         if field in CORE_FIELDS:
             continue
-        line = _line(_plan(lab, with_field(lab.case.spec, field, value)), field)
-        refused = line is not None and line.outcome == "refused"
+        lines = [_line(plan, field) for plan in _plans_by_method(lab, field, value)]
+        refused = all(line is not None and line.outcome == "refused" for line in lines)
         if refused and field in lab.info.capabilities.fields:
-            raise ConformanceError(f"{field} is among the capabilities and refused: {line.reason if line else ''}")
+            reason = lines[0].reason if lines[0] else ""
+            raise ConformanceError(f"{field} is among the capabilities and refused by every method: {reason}")
         if not refused and field not in lab.info.capabilities.fields:
             raise ConformanceError(f"{field} is not among the capabilities and not refused")
+
+
+def _plans_by_method(lab: Lab, field: str, value: Any) -> Iterator[Plan]:
+    """Plan a field with the case's own job, then with each method: some fields belong to one method only."""
+    yield _plan(lab, with_field(lab.case.spec, field, value))
+    for method in sorted(lab.info.capabilities.methods):
+        kind = next(iter(METHOD_KINDS.get(method, {lab.case.dataset.kind})))
+        spec = with_field(with_field(lab.case.spec, "method.type", method), field, value)
+        yield lab.backend.plan(spec, small_dataset(kind=kind))
 
 
 def check_methods_match_capabilities(lab: Lab) -> None:

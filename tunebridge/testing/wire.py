@@ -21,7 +21,7 @@ from tunebridge.testing.shelf import Faults
 
 MAX_BODY_BYTES = 2 * 2**30
 BEFORE = ("bad_credentials", "quota", "rate_limited", "sdk_error", "unavailable_before")
-"""Faults of a create call that strike before it takes effect."""
+"""Faults of a create call that every emulator has and that strike before it takes effect; it may have more."""
 AFTER = "unavailable_after"
 """The fault of a create call whose effect stands although the answer says otherwise."""
 DROPPED = "dropped_after"
@@ -153,9 +153,9 @@ class Wire:
         raise Refusal(Response({"error": {"message": f"no route {request.method} {request.path}"}}, status=404))
 
     def _with_faults(self, route: Route, request: Request) -> Response | None:
-        for fault in BEFORE:
-            if self._faults.takes(fault):
-                return self._fault_responses[fault]
+        for fault, response in self._fault_responses.items():
+            if fault != AFTER and self._faults.takes(fault):
+                return response
         answered = route.handler(request)
         if self._faults.takes(DROPPED):
             return None

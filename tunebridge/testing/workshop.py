@@ -1,6 +1,9 @@
 """What works behind an emulator: jobs that are really trained, on this machine, by TuneBridge's own trainer."""
 
-from collections.abc import Iterable, Sequence
+import threading
+from collections.abc import Sequence
+from concurrent.futures import Future
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +15,16 @@ from tunebridge.spec import JobSpec
 from tunebridge.training.config import NANO
 
 
+@dataclass
+class _Asked:
+    """A prompt that waits for its answer."""
+
+    job_id: str | None
+    prompt: Sequence[Message]
+    parameters: GenerationParameters
+    future: Future[Generation] = field(default_factory=Future)
+
+
 class Workshop:
     """Trains uploaded rows with the local backend and a small model, in a job store of its own.
 
@@ -21,6 +34,8 @@ class Workshop:
     def __init__(self, folder: Path, *, base_model: str = NANO) -> None:
         self._folder, self._base_model = folder, base_model
         self._client = Client(folder / "workshop")
+        self._waiting: list[_Asked] = []
+        self._turn = threading.Lock()
 
     def start(self, name: str, rows: bytes, validation: bytes | None = None, **fields: Any) -> str:
         """Begin to train uploaded rows (canonical, or a shape that TuneBridge reads) and return the job's id here.
@@ -58,11 +73,33 @@ class Workshop:
         """Copy the trained adapter or model into a folder and return where it is."""
         return next(iter(self._client.download(job_id, folder)))
 
-    def answer(
-        self, job_id: str, prompts: Iterable[Sequence[Message]], parameters: GenerationParameters
-    ) -> Sequence[Generation]:
-        """Let the tuned model answer; a job that has not succeeded has none (JobFailed)."""
-        return list(self._client.generate(job_id, list(prompts), parameters))
+    def answer(self, job_id: str | None, prompt: Sequence[Message], parameters: GenerationParameters) -> Generation:
+        """Let a job's tuned model answer, or the base model where `job_id` is None; JobFailed where there is none.
+
+        Loading a model takes seconds, so prompts that come in while others are answered are answered together.
+        """
+        asked = _Asked(job_id, prompt, parameters)
+        self._waiting.append(asked)
+        with self._turn:
+            if not asked.future.done():
+                self._answer_waiting()
+        return asked.future.result()
+
+    def _answer_waiting(self) -> None:
+        taken, self._waiting = self._waiting, []
+        groups: dict[tuple[str | None, GenerationParameters], list[_Asked]] = {}
+        for asked in taken:
+            groups.setdefault((asked.job_id, asked.parameters), []).append(asked)
+        for (job_id, parameters), group in groups.items():
+            where = {"backend": "local"} if job_id is None else {}
+            try:
+                prompts = [asked.prompt for asked in group]
+                answers = list(self._client.generate(job_id or self._base_model, prompts, parameters, **where))
+                for asked, answer in zip(group, answers, strict=True):
+                    asked.future.set_result(answer)
+            except Exception as error:  # each of those who wait has to hear of it
+                for asked in group:
+                    asked.future.set_exception(error)
 
     def _keep(self, name: str, content: bytes) -> str:
         path = self._folder / name
