@@ -18,7 +18,7 @@ from tunebridge.errors import (
     TuneBridgeError,
     UnsupportedFeature,
 )
-from tunebridge.job import Job, JobStatus
+from tunebridge.job import Deployment, Job, JobStatus
 from tunebridge.testing.fake import CAPABILITIES, FakeBackend, fake_info
 from tunebridge.testing.service import FakeService
 
@@ -167,3 +167,27 @@ def test_a_job_that_is_not_confirmed_cannot_be_cancelled(tmp_path: Path, monkeyp
         client.submit(write_job(tmp_path))
     with pytest.raises(TuneBridgeError, match="reconcile"):
         client.cancel("last")
+
+
+def test_an_endpoint_is_written_down_before_it_is_made_and_forgotten_when_it_is_gone(tmp_path: Path) -> None:
+    client = fake_client(tmp_path)
+    job = client.wait(client.submit(write_job(tmp_path)).id)
+    quoted = client.quote(job.id)
+    assert quoted.usd_per_hour is not None
+    assert FakeService(tmp_path / "service").endpoints() == []
+
+    class Dies(FakeBackend):
+        def deploy(self, job: Job) -> Deployment:
+            raise ServiceUnavailable("no answer", backend="fake", operation="deploy")
+
+    use(client, Dies, tmp_path)
+    with pytest.raises(ServiceUnavailable):
+        client.deploy(job.id)
+    assert client.store.get(job.id).deployment == quoted
+    again = fake_client(tmp_path)
+    made = again.deploy(job.id).deployment
+    assert made is not None
+    assert made.is_ready
+    assert FakeService(tmp_path / "service").endpoints() == [made.name]
+    assert again.undeploy(job.id).deployment is None
+    assert FakeService(tmp_path / "service").endpoints() == []

@@ -12,7 +12,7 @@ from tunebridge.capabilities import Capabilities
 from tunebridge.data.dataset import Dataset
 from tunebridge.data.example import Message
 from tunebridge.errors import BackendError, ServiceUnavailable, UnsupportedFeature
-from tunebridge.job import Artifact, Job, Snapshot
+from tunebridge.job import Artifact, Deployment, Job, Snapshot
 from tunebridge.plan import Plan
 from tunebridge.spec import JobSpec, SpecModel
 
@@ -140,6 +140,22 @@ class Backend(ABC):
     def resume(self, job: Job) -> None:
         """Go on with a job that is paused, or that failed or was cancelled, from its last checkpoint."""
         raise self.unsupported("resume")
+
+    def quote(self, job: Job) -> Deployment:
+        """Return the endpoint that `deploy` would make for a finished job, with its hourly price; nothing is made."""
+        raise self.unsupported("deploy")
+
+    def deploy(self, job: Job) -> Deployment:
+        """Make the endpoint of `job.deployment` (its quote), or find it when it is there already, and return it."""
+        raise self.unsupported("deploy")
+
+    def deployment(self, job: Job) -> Deployment | None:
+        """Return the state of the job's endpoint as it is now, None when there is none."""
+        raise self.unsupported("deploy")
+
+    def undeploy(self, job: Job) -> None:
+        """Remove the endpoint and everything that was made for it; an endpoint that is gone is no error."""
+        raise self.unsupported("deploy")
 
     def generate(
         self, target: Job | str, prompts: Sequence[Sequence[Message]], parameters: GenerationParameters

@@ -32,6 +32,8 @@ class Capabilities(SpecModel):
     """Whether a job that failed or was cancelled can go on from its last checkpoint."""
     inference: bool = False
     """Whether `generate` asks the tuned model."""
+    deploy: bool = False
+    """Whether the tuned model answers only at an endpoint that is made and removed on request."""
     download: bool = False
     list_jobs: bool = False
     delete: bool = False

@@ -14,7 +14,7 @@ from tunebridge.data.dataset import Dataset
 from tunebridge.data.example import Message
 from tunebridge.data.readers import READERS, load_dataset, read_file
 from tunebridge.errors import JobFailed, MissingDependency, TuneBridgeError, UnsupportedFeature
-from tunebridge.job import Artifact, Event, Job, JobStatus, Metric
+from tunebridge.job import Artifact, Deployment, Event, Job, JobStatus, Metric
 from tunebridge.plan import Plan
 from tunebridge.plugins import Plugins, missing_requirement, require_installed
 from tunebridge.spec import DataSpec, JobSpec
@@ -218,6 +218,37 @@ class Client:
         job = self._finished(job_id)
         backend = self._backend_of(job)
         return [backend.download(job, artifact, folder) for artifact in self.store.artifacts(job.id)]
+
+    def quote(self, job_id: str) -> Deployment:
+        """Return the endpoint that `deploy` would make for a finished job, with its hourly price."""
+        job = self._finished(job_id)
+        return self._backend_of(job).quote(job)
+
+    def deploy(self, job_id: str) -> Job:
+        """Make an endpoint for a finished job's model and return the job; it bills until `undeploy`.
+
+        What is to be made is written down first, so that an endpoint never stands without anybody knowing.
+        """
+        job = self._finished(job_id)
+        backend = self._backend_of(job)
+        with self.store.exclusive(job.id, timeout_seconds=10):
+            planned = job.deployment or backend.quote(job)
+            job = self.store.change(job.id, lambda j: j.model_copy(update={"deployment": planned}))
+            made = backend.deploy(job)
+            return self.store.change(job.id, lambda j: j.model_copy(update={"deployment": made}))
+
+    def deployment(self, job_id: str) -> Job:
+        """Return the job with the state of its endpoint as it is now."""
+        job = self._finished(job_id)
+        found = self._backend_of(job).deployment(job)
+        return self.store.change(job.id, lambda j: j.model_copy(update={"deployment": found}))
+
+    def undeploy(self, job_id: str) -> Job:
+        """Remove the job's endpoint, so that it bills no more, and return the job."""
+        job = self.store.get(job_id)
+        with self.store.exclusive(job.id, timeout_seconds=10):
+            self._backend_of(job).undeploy(job)
+            return self.store.change(job.id, lambda j: j.model_copy(update={"deployment": None}))
 
     def generate(
         self,

@@ -2,6 +2,7 @@
 
 import secrets
 from datetime import UTC, datetime
+from decimal import Decimal
 from enum import StrEnum
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -89,6 +90,22 @@ class Artifact(SpecModel):
     size_bytes: int | None = None
 
 
+class Deployment(SpecModel):
+    """An endpoint at which a tuned model answers, and which bills for as long as it stands."""
+
+    name: str
+    """The endpoint's name or id at the backend."""
+    is_ready: bool = False
+    """Whether it answers."""
+    backend_status: str = ""
+    """The backend's own word for its state."""
+    usd_per_hour: Decimal | None = None
+    """What it costs while it stands; None where no price is known, which is not the same as nothing."""
+    price_note: str = ""
+    """Where the price comes from and how old it is, or why there is none."""
+    since: AwareDatetime | None = None
+
+
 class Usage(SpecModel):
     """What a job has used so far; None where the backend does not say."""
 
@@ -137,6 +154,8 @@ class Job(SpecModel):
     """Where the job was sent (service, address, region, project), as its plan says; never a secret."""
     cursor: str | None = None
     usage: Usage = Usage()
+    deployment: Deployment | None = None
+    """The endpoint that was made for the tuned model; written down before it is asked for, gone when it is removed."""
     rehearsal: bool = False
     """Whether it ran against the backend's emulator instead of the real service."""
     metadata: dict[str, str] = {}

@@ -162,6 +162,9 @@ def job(found: Job, metrics: Sequence[Metric], artifacts: Sequence[Artifact]) ->
         "plan": found.plan_digest,
         "data": found.data_fingerprint,
         "folder": str(found.folder),
+        "endpoint": f"{found.deployment.name} ({found.deployment.backend_status}); it bills"
+        if found.deployment
+        else "",
         "error": found.error or "",
     }
     for name, value in pairs.items():

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator, Sequence
 from datetime import UTC, datetime, timedelta
+from decimal import Decimal
 from functools import partial
 from pathlib import Path
 from typing import Annotated, Any
@@ -23,7 +24,7 @@ from tunebridge.errors import (
     ServiceUnavailable,
     StoreError,
 )
-from tunebridge.job import Artifact, Event, Job, JobStatus, Metric, Snapshot
+from tunebridge.job import Artifact, Deployment, Event, Job, JobStatus, Metric, Snapshot
 from tunebridge.plan import Plan, Translation
 from tunebridge.spec import JobSpec, SpecModel
 from tunebridge.testing.service import FakeService, ServiceError
@@ -66,6 +67,7 @@ CAPABILITIES = Capabilities(
     metrics=True,
     resume=True,
     inference=True,
+    deploy=True,
     download=True,
     list_jobs=True,
     delete=True,
@@ -132,6 +134,26 @@ class FakeBackend(Backend):
     def resume(self, job: Job) -> None:
         """Go on with the job."""
         self._call("resume", self.service.restart, job.backend_id or "")
+
+    def quote(self, job: Job) -> Deployment:
+        """Return an endpoint of 1.50 USD an hour."""
+        return Deployment(name=f"endpoint-{job.id}", usd_per_hour=Decimal("1.50"), price_note="made up")
+
+    def deploy(self, job: Job) -> Deployment:
+        """Make the endpoint, once."""
+        quoted = job.deployment or self.quote(job)
+        self._call("deploy", self.service.open_endpoint, quoted.name)
+        return quoted.model_copy(update={"is_ready": True, "backend_status": "ready", "since": START})
+
+    def deployment(self, job: Job) -> Deployment | None:
+        """Return the endpoint where it stands."""
+        quoted = job.deployment or self.quote(job)
+        stands = quoted.name in self.service.endpoints()
+        return quoted.model_copy(update={"is_ready": True, "backend_status": "ready"}) if stands else None
+
+    def undeploy(self, job: Job) -> None:
+        """Remove the endpoint."""
+        self.service.close_endpoint((job.deployment or self.quote(job)).name)
 
     def generate(
         self, target: Job | str, prompts: Sequence[Sequence[Message]], parameters: GenerationParameters

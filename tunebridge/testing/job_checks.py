@@ -1,6 +1,7 @@
 """Checks that run jobs: life cycle, events, what is declared, faults, secrets."""
 
 import math
+import time
 import traceback
 from collections.abc import Callable
 from pathlib import Path
@@ -16,7 +17,7 @@ from tunebridge.errors import (
     TuneBridgeError,
     UnsupportedFeature,
 )
-from tunebridge.job import JobStatus, new_job_id
+from tunebridge.job import Deployment, Job, JobStatus, new_job_id
 from tunebridge.testing.case import ConformanceError, Lab, Skipped
 
 QUESTION = ((Message(role="user", content="What is the colour of ball 1?"),),)
@@ -131,9 +132,44 @@ def check_resume(lab: Lab) -> None:
         raise ConformanceError(f"a job that was resumed ended as {ended.status}: {ended.error}")
 
 
+def check_deploy(lab: Lab) -> None:
+    """An endpoint is quoted, made once, seen, and removed with nothing left, where that is declared."""
+    job = lab.finished.job
+    if not lab.info.capabilities.deploy:
+        _must_refuse(lambda: lab.backend.deploy(job), "deploy")
+        return
+    quoted = lab.backend.quote(job)
+    if quoted.usd_per_hour is None and not quoted.price_note:
+        raise ConformanceError("an endpoint without a price does not say why there is none")
+    if lab.backend.deployment(job) is not None:
+        raise ConformanceError("a quote made an endpoint")
+    job = _deployed(lab)
+    if lab.backend.deploy(job).name != job.deployment.name:  # type: ignore[union-attr]  # it was just made
+        raise ConformanceError("deploying twice made two endpoints")
+    for _ in range(2):
+        lab.backend.undeploy(job)
+    if lab.backend.deployment(job) is not None:
+        raise ConformanceError("an endpoint is left after undeploy")
+
+
+def _deployed(lab: Lab) -> Job:
+    """Return the finished job with an endpoint that answers."""
+    job = lab.finished.job.model_copy(update={"deployment": lab.backend.quote(lab.finished.job)})
+    found: Deployment | None = lab.backend.deploy(job)
+    deadline = time.monotonic() + lab.case.timeout_seconds
+    while found is not None and not found.is_ready and time.monotonic() < deadline:
+        time.sleep(min(lab.info.capabilities.poll_seconds, 0.5))
+        found = lab.backend.deployment(job)
+    if found is None or not found.is_ready:
+        raise ConformanceError("an endpoint that was made is not there, or never gets ready")
+    return job.model_copy(update={"deployment": found})
+
+
 def check_generate(lab: Lab) -> None:
     """The tuned model answers every prompt, in order, where that is declared."""
     job, parameters = lab.finished.job, GenerationParameters(max_tokens=4)
+    if lab.info.capabilities.deploy and lab.info.capabilities.inference:
+        job = _deployed(lab)
     if not lab.info.capabilities.inference:
         _must_refuse(lambda: list(lab.backend.generate(job, QUESTION, parameters)), "generate")
         return

@@ -100,6 +100,21 @@ class FakeService:
         with self._shelf.opened() as state:
             state["jobs"][identifier].update(word="running", polls=2, stop=False, hold=False)
 
+    def open_endpoint(self, name: str) -> None:
+        """Make an endpoint; one that stands stays as it is."""
+        with self._shelf.opened() as state:
+            state.setdefault("endpoints", {})[name] = True
+
+    def close_endpoint(self, name: str) -> None:
+        """Remove an endpoint where there is one."""
+        with self._shelf.opened() as state:
+            state.get("endpoints", {}).pop(name, None)
+
+    def endpoints(self) -> list[str]:
+        """Return the names of the endpoints that stand."""
+        with self._shelf.opened() as state:
+            return sorted(state.get("endpoints", {}))
+
     def delete(self, identifier: str) -> None:
         """Forget a job."""
         with self._shelf.opened() as state:
