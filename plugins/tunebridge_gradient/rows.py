@@ -17,9 +17,9 @@ def sample(row: CanonicalRow, notes: Notes) -> Rows:
 
     There are no roles: `dialogue` writes the prompt, which must be written the same way when the model answers.
     """
+    notes.report("L-rendered", "messages")
     carried_keys(row, CARRIES, notes)
     turns = carried_turns(row["messages"], CARRIES, notes)
-    notes.report("L-rendered", "messages")
     samples = []
     for context, answer in unroll(turns, notes):
         inputs = [

@@ -110,6 +110,8 @@ def _file(part: dict[str, Any]) -> Part:
 def _result(turn: Turn, called: dict[str, tuple[int, str]], notes: Notes) -> tuple[int, Part]:
     if turn["tool_call_id"] not in called:
         notes.report("X-tool-result", "messages")
+    if not isinstance(turn["content"], str):
+        notes.report("L-parts-joined", "messages")
     number, name = called[turn["tool_call_id"]]
     return number, {"functionResponse": {"name": name, "response": _response(text_of(turn["content"]))}}
 

@@ -32,7 +32,7 @@ def prompt_text(context: Sequence[Turn], notes: Notes) -> str:
     if not any(turn["role"] == "user" for turn in context):
         notes.report("X-first-turn", "messages")
     if context[0]["role"] == "system":
-        notes.report("L-system-in-prompt", "messages.0")
+        notes.report("L-system-in-prompt", "messages")
     spoken = [turn for turn in context if turn["role"] != "system"]
     if len(spoken) == 1:
         return "\n\n".join(text_of(turn["content"]) for turn in context)
