@@ -5,9 +5,9 @@ from functools import partial
 from typing import Any
 
 from tunebridge.data.shapes import chat
+from tunebridge.data.shapes.carries import Carries, Turn
 from tunebridge.data.shapes.limits import load_limits
 from tunebridge.data.shapes.notes import Notes, Rows, Shape
-from tunebridge.data.shapes.turns import Carries, Turn
 from tunebridge.data.targets import CanonicalRow, Target
 
 OPENAI = Carries(
