@@ -7,9 +7,10 @@ from typing import Any
 import pytest
 
 from tools.dataset_targets import ASKED, BLUE, FEATURES, RED, SYSTEM, cells, every_target, plugin_modules, verdict
-from tunebridge.data.example import Example
+from tunebridge.data.example import Example, Message
 from tunebridge.data.shapes.limits import load_unverified
 from tunebridge.data.shapes.notes import CODES
+from tunebridge.data.shapes.turns import CONVERSATION, ROW_CODES
 from tunebridge.data.targets import Converted, Limits
 from tunebridge_sagemaker.rows import jumpstart_template
 
@@ -36,6 +37,12 @@ def convert(name: str, **row: Any) -> Converted:
 def test_the_cell_is_as_pinned(name: str, feature: str, codes: str) -> None:
     found = {cell.feature: verdict(cell.converted) for cell in cells(TARGETS[name])}
     assert found[feature] == codes
+
+
+def test_every_field_of_a_row_is_known_to_the_conversions() -> None:
+    assert {*Example.model_fields} == CONVERSATION | ROW_CODES.keys()
+    handled = {"role", "content", "name", "tool_calls", "tool_call_id", "reasoning", "weight"}
+    assert {*Message.model_fields} == handled  # a new one must be carried or reported in shapes/turns.py
 
 
 def test_no_cell_is_left_out() -> None:
