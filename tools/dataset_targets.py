@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 from tunebridge.data.example import Example
 from tunebridge.data.shapes.limits import load_unverified
 from tunebridge.data.shapes.notes import CODES
-from tunebridge.data.targets import Converted, Limits, Target
+from tunebridge.data.targets import Converted, Target
 
 Row = dict[str, Any]
 ROOT = Path(__file__).parent.parent
@@ -223,13 +223,9 @@ def _shown(converted: Converted | None, is_unverified: bool) -> str:
 
 
 def _limits(target: Target) -> str:
-    numbers = {
-        name: value
-        for name, value in target.limits.model_dump(exclude_none=True).items()
-        if name not in Limits.model_fields or isinstance(value, int | float)
-    }
-    listed = [f"{name} {value:,}" for name, value in numbers.items()] or ["no limits known"]
+    fields = target.limits.model_dump(exclude_none=True)
+    listed = [f"{name} {value:,}" for name, value in fields.items() if isinstance(value, int | float)]
     kept = "several files" if target.may_split else "one file"
     mark = ", begins with a byte order mark" if target.byte_order_mark else ""
     source = f"[{target.limits.confidence}, {target.limits.as_of}]({target.limits.source_url})"
-    return f"{', '.join(listed)}; {kept}{mark} ({source})"
+    return f"{', '.join(listed) or 'no limits known'}; {kept}{mark} ({source})"

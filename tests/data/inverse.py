@@ -9,7 +9,6 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 Row = dict[str, Any]
-MANY_NAMES = {"number": "NUMBER", "string": "STRING"}
 
 
 def normalise(row: Row, kind: str) -> Row:
@@ -306,6 +305,12 @@ def _trl_turn(turn: Row, images: Any) -> Row:
     return found
 
 
+def graded(rows: Sequence[Row]) -> Row:
+    """Bedrock's prompts for a grader."""
+    (row,) = rows
+    return {"reference" if key == "reference_answer" else key: value for key, value in row.items()}
+
+
 def gradient_text(rows: Sequence[Row]) -> Row:
     """Gradient.AI's whole texts."""
     (row,) = rows
@@ -336,6 +341,7 @@ PARSERS: dict[str, Callable[[Sequence[Row]], Row]] = {
     "bedrock/converse": converse,
     "bedrock/prompt_completion": prompt_completion,
     "bedrock/claude": claude,
+    "bedrock/rft": graded,
     "huggingface/messages": trl,
     "huggingface/prompt_completion": trl,
     "huggingface/preference": trl,

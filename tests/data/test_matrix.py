@@ -16,10 +16,11 @@ from tunebridge_sagemaker.rows import jumpstart_template
 
 PINNED: dict[str, dict[str, str]] = tomllib.loads((Path(__file__).parent / "matrix.toml").read_text())
 TARGETS = {f"{target.backend}/{target.name}": target for target in every_target()}
+FOUND = {name: {cell.feature: verdict(cell.converted) for cell in cells(target)} for name, target in TARGETS.items()}
 CELLS = [
     (name, feature, codes)
-    for name, cells in PINNED.items()
-    for codes, features in cells.items()
+    for name, pinned in PINNED.items()
+    for codes, features in pinned.items()
     for feature in features.split()
 ]
 CALL = {"id": "c", "function": {"name": "look", "arguments": "{}"}}
@@ -35,8 +36,7 @@ def convert(name: str, **row: Any) -> Converted:
 
 @pytest.mark.parametrize(("name", "feature", "codes"), CELLS)
 def test_the_cell_is_as_pinned(name: str, feature: str, codes: str) -> None:
-    found = {cell.feature: verdict(cell.converted) for cell in cells(TARGETS[name])}
-    assert found[feature] == codes
+    assert FOUND[name][feature] == codes
 
 
 def test_every_field_of_a_row_is_known_to_the_conversions() -> None:
@@ -46,7 +46,7 @@ def test_every_field_of_a_row_is_known_to_the_conversions() -> None:
 
 
 def test_no_cell_is_left_out() -> None:
-    found = {(name, cell.feature) for name, target in TARGETS.items() for cell in cells(target)}
+    found = {(name, feature) for name, features in FOUND.items() for feature in features}
     assert {(name, feature) for name, feature, _ in CELLS} == found
 
 
