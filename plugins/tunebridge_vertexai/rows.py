@@ -121,14 +121,12 @@ def _results(results: list[tuple[int, Part]]) -> dict[str, Any]:
 
 
 def _declarations(tools: Sequence[dict[str, Any]], notes: Notes) -> list[dict[str, Any]]:
-    found = []
-    for index, function in enumerate(functions(tools, notes)):
-        declared = dict(function)
+    declared = functions(tools, notes)
+    for index, function in enumerate(declared):
         if "parameters" in function:
             at = f"tools.{index}.function.parameters"
-            declared["parameters"] = gemini_schema(function["parameters"], at, notes)
-        found.append(declared)
-    return found
+            function["parameters"] = gemini_schema(function["parameters"], at, notes)
+    return declared
 
 
 SHAPES = {

@@ -34,7 +34,8 @@ def _turn(turn: Row, ids: dict[str, str], *, trained: bool) -> Row:
         content = content[0]["text"]
     if turn["role"] == "tool":
         content = _as_json(content)
-        found["tool_call_id"] = ids.get(turn["tool_call_id"], turn["tool_call_id"])
+        if turn.get("tool_call_id") in ids:
+            found["tool_call_id"] = ids[turn["tool_call_id"]]
     if content or not found.get("tool_calls"):
         found["content"] = content
     else:
@@ -64,7 +65,8 @@ def _in_order(turns: list[Row]) -> list[Row]:
             start = len(found)
             while start and found[start - 1]["role"] == "tool":
                 start -= 1
-            found[start:] = sorted(found[start:], key=lambda result: int(result["tool_call_id"]))
+            if all(result.get("tool_call_id", "").isdecimal() for result in found[start:]):
+                found[start:] = sorted(found[start:], key=lambda result: int(result["tool_call_id"]))
     return found
 
 
@@ -77,9 +79,7 @@ def _as_json(text: Any) -> Any:
 
 
 def _tool(tool: Row) -> Row:
-    function = dict(tool["function"])
-    function.setdefault("parameters", {"type": "object", "properties": {}})
-    return {**tool, "function": function}
+    return {**tool, "function": {"parameters": {"type": "object", "properties": {}}, **tool["function"]}}
 
 
 def chat(rows: Sequence[Row]) -> Row:

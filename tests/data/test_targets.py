@@ -11,7 +11,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from tests.data import inverse
-from tests.data.strategies import ROWS, tidy_rows
+from tests.data.strategies import ROWS, tidy_rows, wild_rows
 from tools.dataset_targets import cells, every_target, plain_row
 from tunebridge.data.example import Example
 from tunebridge.data.shapes.calls import parse_object
@@ -60,6 +60,15 @@ def test_a_conversion_of_any_row_raises_nothing_and_writes_nothing(row: Row) -> 
 @PROPERTY
 def test_the_kind_is_the_examples(row: Row) -> None:
     assert kind_of(row) == Example.model_validate(row).kind
+
+
+@given(row=wild_rows())
+@settings(PROPERTY, max_examples=200)
+def test_what_is_exact_of_any_row_comes_back_unchanged(row: Row) -> None:
+    for name, target in TARGETS.items():
+        converted = target.convert(row)
+        if not converted.losses:
+            assert_exact_comes_back(name, row, converted)
 
 
 @each_kind

@@ -63,17 +63,25 @@ def _with_objects(calls: Sequence[Call], at: str, notes: Notes) -> list[Call]:
     return found
 
 
-def functions(tools: Sequence[Mapping[str, Any]], notes: Notes) -> list[Mapping[str, Any]]:
+def require_functions(tools: Sequence[Mapping[str, Any]], notes: Notes) -> None:
+    """Refuse tools that are not declared as functions with a name."""
+    for index, tool in enumerate(tools):
+        function = tool.get("function")
+        if (
+            tool.get("type") != "function"
+            or not isinstance(function, dict)
+            or not isinstance(function.get("name"), str)
+        ):
+            notes.refuse("X-tool-declaration", f"tools.{index}")
+
+
+def functions(tools: Sequence[Mapping[str, Any]], notes: Notes) -> list[dict[str, Any]]:
     """Return the functions that are declared, with no keys but name, description and parameters."""
-    return [_function(tool, f"tools.{index}", notes) for index, tool in enumerate(tools)]
-
-
-def _function(tool: Mapping[str, Any], at: str, notes: Notes) -> Mapping[str, Any]:
-    function = tool.get("function")
-    if tool.get("type") != "function" or not isinstance(function, dict) or not isinstance(function.get("name"), str):
-        notes.refuse("X-tool-declaration", at)
-    extra = [f"{at}.{key}" for key in tool if key not in ("type", "function")]
-    extra += [f"{at}.function.{key}" for key in function if key not in FUNCTION_KEYS]
-    for path in extra:
-        notes.report("L-tool-extra", path)
-    return {key: value for key, value in function.items() if key in FUNCTION_KEYS} if extra else function
+    found = []
+    for index, tool in enumerate(tools):
+        extra = [key for key in tool if key not in ("type", "function")]
+        extra += [f"function.{key}" for key in tool["function"] if key not in FUNCTION_KEYS]
+        for key in extra:
+            notes.report("L-tool-extra", f"tools.{index}.{key}")
+        found.append({key: value for key, value in tool["function"].items() if key in FUNCTION_KEYS})
+    return found

@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from typing import Any
 
-from tunebridge.data.shapes.calls import carried_calls, carried_id
+from tunebridge.data.shapes.calls import carried_calls, carried_id, require_functions
 from tunebridge.data.shapes.carries import Carries, Code, Turn
 from tunebridge.data.shapes.content import carried_content, text_of
 from tunebridge.data.shapes.notes import Notes
@@ -32,6 +32,8 @@ def carried_keys(row: CanonicalRow, carries: Carries, notes: Notes) -> dict[str,
             kept[key] = value
         else:
             notes.report(ROW_CODES[key], key)
+    if "tools" in kept:
+        require_functions(kept["tools"], notes)
     return kept
 
 
@@ -108,10 +110,12 @@ def _refuse_misplaced(turn: Turn, at: str, notes: Notes) -> None:
 
 def _carry_result(kept: dict[str, Any], turn: Turn, at: str, carries: Carries, notes: Notes) -> None:
     notes.report(carries.tools, at)
-    if "tool_call_id" in turn:
-        kept["tool_call_id"] = carried_id(turn["tool_call_id"], carries)
-    else:
+    if "tool_call_id" not in turn:
         notes.report(carries.result_without_call, at)
+        return
+    kept["tool_call_id"] = carried_id(turn["tool_call_id"], carries)
+    if kept["tool_call_id"] != turn["tool_call_id"]:
+        notes.report(carries.call_ids, f"{at}.tool_call_id")
 
 
 def _keep(kept: dict[str, Any], key: str, value: Any, code: Code, at: str, notes: Notes) -> None:
