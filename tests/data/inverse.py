@@ -6,53 +6,70 @@ and none, the spaces in the JSON of a call's arguments, the names of calls' ids 
 
 import json
 from collections.abc import Callable, Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 Row = dict[str, Any]
 
 
-def normalise(row: Row, kind: str) -> Row:
+class Kept(NamedTuple):
+    """What a target keeps to the letter."""
+
+    ids: bool = True
+    """Ids of calls; otherwise only which result belongs to which call."""
+    results: bool = True
+    """The text of results; otherwise the object that it says."""
+    arguments: bool = True
+    """The text of arguments; otherwise the object that it says."""
+
+
+def normalise(row: Row, kind: str, kept: Kept) -> Row:
     """Return a canonical row in the form in which equal rows are the same."""
     found = {key: value for key, value in row.items() if not (key in ("tools", "metadata") and not value)}
     ids: dict[str, str] = {}
     for key in ("messages", "preferred", "rejected"):
         if key in found:
             trained = kind == "sft" or key != "messages"
-            found[key] = [_turn(turn, ids, trained=trained) for turn in found[key]]
-            found[key] = _in_order(found[key])
+            found[key] = [_with_values(_turn(turn, trained=trained), ids, kept) for turn in found[key]]
+            found[key] = found[key] if kept.ids else _in_order(found[key])
     if "tools" in found:
         found["tools"] = [_tool(tool) for tool in found["tools"]]
     return found
 
 
-def _turn(turn: Row, ids: dict[str, str], *, trained: bool) -> Row:
-    found = {key: value for key, value in turn.items() if value not in (None, (), []) and key != "reasoning"}
-    if turn.get("reasoning"):
-        found["reasoning"] = turn["reasoning"]
+def _turn(turn: Row, *, trained: bool) -> Row:
+    """Return a turn without what says nothing."""
+    found = {key: value for key, value in turn.items() if key in ("role", "name", "tool_call_id")}
     content = turn.get("content") or ""
     if isinstance(content, list) and len(content) == 1 and content[0].get("type") == "text":
         content = content[0]["text"]
-    if turn["role"] == "tool":
-        content = _as_json(content)
-        if turn.get("tool_call_id") in ids:
-            found["tool_call_id"] = ids[turn["tool_call_id"]]
-    if content or not found.get("tool_calls"):
+    if content or not turn.get("tool_calls"):
         found["content"] = content
-    else:
-        found.pop("content", None)
-    if "tool_calls" in found:
-        for call in found["tool_calls"]:
-            ids[call["id"]] = str(len(ids))
+    found.update({key: turn[key] for key in ("reasoning", "tool_calls") if turn.get(key)})
+    if turn.get("weight") not in (None, 1) and trained and turn["role"] == "assistant":
+        found["weight"] = turn["weight"]
+    return found
+
+
+def _with_values(turn: Row, ids: dict[str, str], kept: Kept) -> Row:
+    """Return a turn with objects for texts and numbers for ids where a target does not keep them to the letter."""
+    found = dict(turn)
+    if turn["role"] == "tool":
+        if not kept.results:
+            found["content"] = _as_json(turn["content"])
+        if not kept.ids and turn.get("tool_call_id") in ids:
+            found["tool_call_id"] = ids[turn["tool_call_id"]]
+    if "tool_calls" in turn:
+        ids.update({call["id"]: str(len(ids) + number) for number, call in enumerate(turn["tool_calls"])})
         found["tool_calls"] = [
             {
-                "id": ids[call["id"]],
+                "id": call["id"] if kept.ids else ids[call["id"]],
                 "name": call["function"]["name"],
-                "arguments": _as_json(call["function"]["arguments"]),
+                "arguments": call["function"]["arguments"]
+                if kept.arguments
+                else _as_json(call["function"]["arguments"]),
             }
-            for call in found["tool_calls"]
+            for call in turn["tool_calls"]
         ]
-    if turn.get("weight") == 1 or not trained or turn["role"] != "assistant":
-        found.pop("weight", None)
     return found
 
 
@@ -317,6 +334,12 @@ def gradient_text(rows: Sequence[Row]) -> Row:
     return {"text": row["inputs"]}
 
 
+KEPT: dict[Callable[[Sequence[Row]], Row], Kept] = {
+    gemini: Kept(ids=False, results=False, arguments=False),
+    converse: Kept(arguments=False),
+    trl: Kept(arguments=False),
+}
+"""Parser -> what its rows keep, where it is not everything."""
 PARSERS: dict[str, Callable[[Sequence[Row]], Row]] = {
     "openai/chat": chat,
     "openai/dpo": dpo,
