@@ -64,7 +64,7 @@ def translate(spec: JobSpec, dataset: Dataset, capabilities: Capabilities, sourc
         _adapter(job)
     _learning_rate(job, model, adapter)
     _batch_size(job)
-    _max_length(job, source.context_length)
+    _max_length(job, source)
     job.options(LocalOptions)
     if job.is_set("budget.max_usd"):
         job.accept("budget.max_usd", "this machine sends no bill")
@@ -92,11 +92,10 @@ def _batch_size(job: Translation) -> None:
         job.take("hyperparameters.batch_size", "batch_size", default=16, source=TRAINER_DEFAULT)
 
 
-def _max_length(job: Translation, context_length: int | None) -> None:
-    wanted = job.get("hyperparameters.max_length")
-    if wanted is not None and context_length is not None and wanted > context_length:
-        job.refuse("hyperparameters.max_length", f"the model takes at most {context_length} tokens")
+def _max_length(job: Translation, model: ModelSource) -> None:
+    wanted, most = job.get("hyperparameters.max_length"), model.context_length
+    if wanted is not None and most is not None and wanted > most:
+        job.refuse("hyperparameters.max_length", f"the model takes at most {most} tokens")
         return
-    most = min(context_length or 2048, 2048)
-    source = "the model's own limit" if most == context_length else TRAINER_DEFAULT
-    job.take("hyperparameters.max_length", "max_length", default=most, source=source)
+    source = "the model's own limit" if most == model.default_max_length else TRAINER_DEFAULT
+    job.take("hyperparameters.max_length", "max_length", default=model.default_max_length, source=source)

@@ -15,6 +15,7 @@ from rich.markup import escape
 from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeRemainingColumn
 from rich.syntax import Syntax
 from rich.table import Table
+from rich.text import Text
 
 from tunebridge.data.checks import Problem
 from tunebridge.job import Artifact, Event, Job, Metric
@@ -59,6 +60,16 @@ def plain(value: Any) -> Any:
 def text(message: str = "") -> None:
     """Print text on stdout as it is."""
     _out.print(escape(message), soft_wrap=True)
+
+
+def has_colour() -> bool:
+    """Whether stdout shows colours."""
+    return _out.color_system is not None
+
+
+def styled(message: Text) -> None:
+    """Print text with styles of its own on stdout."""
+    _out.print(message, soft_wrap=True)
 
 
 def raw(message: str) -> None:

@@ -4,6 +4,7 @@ One function for the trainer, the preview and the checks, so that what is shown 
 """
 
 import json
+import re
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
@@ -23,6 +24,10 @@ class RenderedRow(NamedTuple):
         """Number of tokens that count in the loss; the first token is never predicted."""
         return sum(self.is_trained[1:])
 
+    def cut(self, max_length: int) -> "RenderedRow":
+        """Return the beginning of the row, as it is trained on when it is longer than `max_length` tokens."""
+        return RenderedRow(self.token_ids[:max_length], self.is_trained[:max_length])
+
 
 def render(example: Example, tokenizer: Any) -> RenderedRow:
     """Return the row's tokens and which are trained: the assistant's answers with their end token, or a whole text.
@@ -39,8 +44,13 @@ def render(example: Example, tokenizer: Any) -> RenderedRow:
         raise DataError(f"a turn has the weight {odd:g}, but a turn is either trained or not. Use the weights 0 and 1.")
     if not tokenizer.chat_template:
         raise DataError("the model's tokenizer has no chat template. Choose an instruction-tuned model, or text rows.")
-    marked = _render_marked(example, tokenizer) if "{% generation" in _squeeze(tokenizer.chat_template) else None
+    marked = _render_marked(example, tokenizer) if has_generation_marks(tokenizer.chat_template) else None
     return marked or _render_by_prefix(example, tokenizer)
+
+
+def has_generation_marks(template: str) -> bool:
+    """Whether a chat template says itself what the model writes, with `{% generation %}`."""
+    return re.search(r"\{%-?\s*generation\b", template) is not None
 
 
 def end_tokens(tokenizer: Any) -> set[int]:
@@ -56,6 +66,12 @@ def end_tokens(tokenizer: Any) -> set[int]:
     special = _special_tokens(tokenizer)
     answer = row.token_ids[row.is_trained.index(True) :] if any(row.is_trained) else []
     return ends | set([token for token in answer if token in special][:1])
+
+
+def trained_spans(is_trained: Sequence[bool]) -> list[tuple[int, int]]:
+    """Return where runs of trained tokens begin and end."""
+    edges = [place for place in range(len(is_trained) + 1) if _at(is_trained, place) != _at(is_trained, place - 1)]
+    return list(zip(edges[::2], edges[1::2], strict=True))
 
 
 def chat_messages(messages: Sequence[Message]) -> list[dict[str, Any]]:
@@ -78,7 +94,7 @@ def _render_marked(example: Example, tokenizer: Any) -> RenderedRow | None:
     out = _apply_template(example, len(messages), tokenizer, return_assistant_tokens_mask=True)
     ids, mask = list(out["input_ids"]), [bool(mark) for mark in out["assistant_masks"]]
     answers = [message for message in messages if message.role == "assistant"]
-    spans = _spans(mask)
+    spans = trained_spans(mask)
     if len(spans) != len(answers):
         return None
     for (start, end), answer in zip(spans, answers, strict=True):
@@ -138,17 +154,8 @@ def _special_tokens(tokenizer: Any) -> set[int]:
     return {number for number, token in tokenizer.added_tokens_decoder.items() if token.special}
 
 
-def _spans(mask: Sequence[bool]) -> list[tuple[int, int]]:
-    edges = [place for place in range(len(mask) + 1) if _at(mask, place) != _at(mask, place - 1)]
-    return list(zip(edges[::2], edges[1::2], strict=True))
-
-
 def _at(mask: Sequence[bool], place: int) -> bool:
     return mask[place] if 0 <= place < len(mask) else False
-
-
-def _squeeze(template: str) -> str:
-    return " ".join(template.replace("{%-", "{%").split())
 
 
 def _chat_message(message: Message) -> dict[str, Any]:

@@ -12,18 +12,8 @@ from tunebridge.errors import DataError, SpecError
 from tunebridge.training import attention
 from tunebridge.training.config import RANDOM, AdapterConfig
 from tunebridge.training.sources import locate
-
-
-def load_tokenizer(name: str) -> Any:
-    """Return the tokenizer of a base model."""
-    from transformers import AutoTokenizer
-
-    source = locate(name)
-    with _hub_errors(name):
-        tokenizer = AutoTokenizer.from_pretrained(source.folder or source.name, trust_remote_code=False)
-    if tokenizer.pad_token_id is None:
-        tokenizer.pad_token = tokenizer.eos_token
-    return tokenizer
+from tunebridge.training.tokenizer import hub_errors
+from tunebridge.training.tokenizer import load_tokenizer as load_tokenizer
 
 
 def load_base(name: str, *, seed: int = 0, flat: bool = False) -> Any:
@@ -45,7 +35,7 @@ def _load_base(name: str, seed: int) -> Any:
     source = locate(name)
     place = source.folder or source.name
     options: dict[str, Any] = {"trust_remote_code": False}
-    with _hub_errors(name):
+    with hub_errors(name):
         if name == RANDOM:
             torch.manual_seed(seed)
             config = AutoConfig.from_pretrained(place)
@@ -122,21 +112,3 @@ def _quiet() -> Iterator[None]:
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", category=FutureWarning, module="transformers")
         yield
-
-
-class _hub_errors:  # a context manager
-    """Turn what transformers says of a missing or unreachable model into one clear sentence."""
-
-    def __init__(self, name: str) -> None:
-        self._name = name
-
-    def __enter__(self) -> None:
-        return None
-
-    def __exit__(self, kind: object, error: BaseException | None, trace: object) -> None:
-        if isinstance(error, OSError | ValueError) and not isinstance(error, SpecError):
-            first = str(error).strip().split("\n")[0]
-            raise SpecError(
-                f"The base model {self._name!r} cannot be loaded: {first}. Give a model folder, a hub id that "
-                f"this machine can reach, or tunebridge/nano."
-            ) from error

@@ -63,7 +63,7 @@ def render_split(split: Split, tokenizer: Any, run: RunConfig, *, file: str = TR
             too_long.append(line)
             if run.too_long == "drop":
                 continue
-            row = RenderedRow(row.token_ids[: run.max_length], row.is_trained[: run.max_length])
+            row = row.cut(run.max_length)
         rows.append((line, row))
     if too_long and run.too_long == "error":
         raise DataError(

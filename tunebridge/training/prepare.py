@@ -8,6 +8,7 @@ from typing import Any
 
 import torch
 
+from tunebridge.data.preview import at, check_rendered, group
 from tunebridge.data.tokens import end_tokens
 from tunebridge.errors import DataError, SpecError
 from tunebridge.training import attention, device, files, memory, models
@@ -67,10 +68,22 @@ def _rows(folder: Path, run: RunConfig, tokenizer: Any, log: EventLog) -> tuple[
     _tell_of_long_rows("", rendered, run, log)
     if validation:
         _tell_of_long_rows("validation-", validation, run, log)
-    ends = end_tokens(tokenizer)
-    if not any(mark and token in ends for row in rendered.rows for token, mark in zip(*row, strict=True)):
-        log.event("end-token", "warning", "no answer's end token is trained: the tuned model may not know when to stop")
+    _tell_of_odd_rows(rendered, tokenizer, run, log)
     return rendered, validation
+
+
+def _tell_of_odd_rows(split: RenderedSplit, tokenizer: Any, run: RunConfig, log: EventLog) -> None:
+    """Warn of what `tunebridge data preview` warns of; what becomes of rows that are too long is said already."""
+    ends = end_tokens(tokenizer)
+    most = run.max_length - bool(split.truncated)
+    found = [
+        at(problem, names.TRAIN_FILE, line)
+        for line, row in zip(split.lines, split.rows, strict=True)
+        if len(row.token_ids) <= most
+        for problem in check_rendered(row, tokenizer, ends=ends)
+    ]
+    for problem in group(found):
+        log.event(problem.code, "warning", f"{problem.message}. {problem.fix}", line=problem.line)
 
 
 def _tell_of_long_rows(prefix: str, split: RenderedSplit, run: RunConfig, log: EventLog) -> None:
