@@ -108,17 +108,20 @@ def _render_by_prefix(example: Example, tokenizer: Any) -> RenderedRow:
     messages = example.messages or ()
     whole = _tokens(example, len(messages), tokenizer, prompt=False)
     trained = [False] * len(whole)
+    specials = _special_tokens(tokenizer) | {tokenizer.eos_token_id}
     for number, message in enumerate(messages):
         if message.role != "assistant" or message.weight == 0:
             continue
         before = _tokens(example, number, tokenizer, prompt=True)
         after = _tokens(example, number + 1, tokenizer, prompt=False)
-        if whole[: len(before)] != before or whole[: len(after)] != after:
+        kept = _common_prefix(whole, after)
+        # A template may close the whole conversation with a special token; anything else that goes was the answer's.
+        if whole[: len(before)] != before or not specials.issuperset(after[kept:]):
             raise DataError(
                 "the model's chat template changes earlier turns, so the answers cannot be told from the rest. "
                 "Give the tokenizer a template with {% generation %} marks, or rows with one answer each."
             )
-        end = _after_end_token(after, len(before), tokenizer)
+        end = _after_end_token(after[:kept], len(before), specials)
         trained[len(before) : end] = [True] * (end - len(before))
     return RenderedRow(whole, trained)
 
@@ -143,10 +146,15 @@ def _apply_template(example: Example, turns: int, tokenizer: Any, **options: boo
         ) from error
 
 
-def _after_end_token(ids: list[int], start: int, tokenizer: Any) -> int:
+def _after_end_token(ids: list[int], start: int, ends: set[int]) -> int:
     """Return the place after the answer's end token: a template's line break behind it is not trained."""
-    ends = _special_tokens(tokenizer) | {tokenizer.eos_token_id}
     return next((place + 1 for place in range(len(ids) - 1, start - 1, -1) if ids[place] in ends), len(ids))
+
+
+def _common_prefix(one: Sequence[int], other: Sequence[int]) -> int:
+    return next(
+        (place for place, (a, b) in enumerate(zip(one, other, strict=False)) if a != b), min(len(one), len(other))
+    )
 
 
 def _special_tokens(tokenizer: Any) -> set[int]:
