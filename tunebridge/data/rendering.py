@@ -7,6 +7,7 @@ import sys
 import tempfile
 import weakref
 from collections.abc import Sequence
+from contextlib import suppress
 from typing import IO, Any
 
 from tunebridge.data.checks import Problem, Row
@@ -65,11 +66,9 @@ class Renderer:
         process = self._running()
         assert process.stdin
         assert process.stdout
-        try:
+        with suppress(BrokenPipeError):  # then it has said why, here or in its log
             process.stdin.write(json.dumps(question).encode() + b"\n")
             process.stdin.flush()
-        except BrokenPipeError:
-            pass  # it has said why, or it has written to its log
         line = process.stdout.readline()
         if not line:
             raise self._broken()
@@ -129,8 +128,9 @@ def _problems(answer: dict[str, Any]) -> list[Problem]:
 def _end(process: "subprocess.Popen[bytes]", log: IO[bytes]) -> None:
     """Let a process go: it ends when nobody can ask any more."""
     for pipe in (process.stdin, process.stdout):
-        if pipe:
-            pipe.close()
+        with suppress(BrokenPipeError):  # it may have died with a question unread
+            if pipe:
+                pipe.close()
     process.terminate()
     process.wait()
     log.close()
