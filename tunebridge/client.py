@@ -16,6 +16,7 @@ from tunebridge.data.example import Message
 from tunebridge.data.preview import Preview
 from tunebridge.data.readers import READERS, load_dataset, read_file
 from tunebridge.data.rendering import Renderer, preview_rows
+from tunebridge.data.targets import LocatedRow
 from tunebridge.data.token_report import SplitTokens, count_rows
 from tunebridge.errors import JobFailed, MissingDependency, SpecError, TuneBridgeError
 from tunebridge.job import Artifact, Event, Job, JobStatus, Metric
@@ -88,7 +89,7 @@ class Client:
                 f"The service does not publish the chat template of {model}, so nobody can show what it sees. "
                 f"Count its tokens with `tunebridge data tokens`."
             )
-        rows, _ = self.check_rows(path, format=format)
+        rows = self._canonical_rows(path, format)
         most = max_length or locate(model).default_max_length
         with Renderer(model) as renderer:
             return preview_rows(renderer, rows, file=str(path), max_length=most, shown=shown, checked=checked)
@@ -97,7 +98,7 @@ class Client:
         self, path: Path, model: str, max_length: int | None = None, *, format: str | None = None
     ) -> Sequence[SplitTokens]:
         """Return the tokens of a file's rows for a model, by split; exact where its tokenizer is at hand."""
-        rows, _ = self.check_rows(path, format=format)
+        rows = self._canonical_rows(path, format)
         return count_rows(rows, counters.counter_for(model), file=str(path), max_length=max_length)
 
     def max_row_tokens(self, model: str, *, backend: str | None = None) -> int | None:
@@ -105,7 +106,7 @@ class Client:
         if counters.is_at_hand(model):
             return locate(model).default_max_length
         limits = [target.limits.max_row_tokens for target in self.plugins.targets(backend)] if backend else []
-        return max((limit for limit in limits if limit is not None), default=None)
+        return min((limit for limit in limits if limit is not None), default=None)
 
     def spec(self, job: JobLike, *, backend: str | None = None, overrides: Sequence[str] = ()) -> JobSpec:
         """Return the JobSpec of a job file, with overrides such as `hyperparameters.epochs=2`."""
@@ -233,6 +234,14 @@ class Client:
             return self.backend(backend).generate(target, prompts, parameters or GenerationParameters())
         job = self._finished(target)
         return self._backend_of(job).generate(job, prompts, parameters or GenerationParameters())
+
+    def _canonical_rows(self, path: Path, format: str | None) -> Iterator[LocatedRow]:
+        """Yield a file's rows; those that cannot be read are left out, with a warning in the log."""
+        rows, problems = self.check_rows(path, format=format)
+        wrong = sum(problem.severity == "error" for problem in problems)
+        if wrong:
+            logger.warning("%s has %d error(s); rows that cannot be read are left out here", path, wrong)
+        return (LocatedRow(row.line, row.example.to_json()) for row in rows)
 
     def _plan(self, spec: JobSpec, dataset: Dataset) -> Plan:
         return self.backend(spec.backend).plan(spec, dataset)

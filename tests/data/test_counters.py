@@ -13,10 +13,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tunebridge.data import proxies
-from tunebridge.data.checks import Row
 from tunebridge.data.counters import counter_for, encoding_name, family_of
 from tunebridge.data.encodings import SOURCES, ranks
 from tunebridge.data.example import Example
+from tunebridge.data.targets import LocatedRow
 from tunebridge.data.token_counts import TokenCount
 from tunebridge.data.token_report import count_rows
 from tunebridge.errors import DataError, MissingDependency
@@ -284,7 +284,7 @@ def test_a_model_at_hand_counts_as_the_trainer_does() -> None:
     assert parts.trained.likely == sum(row.trained_tokens for row in answers)
     assert parts.longest.likely == max(len(row.token_ids) for row in answers)
     with pytest.raises(DataError, match=r"a\.jsonl:7: a turn has the weight 0\.5"):
-        count_rows([Row(7, _weighted(0.5))], counter, file="a.jsonl", max_length=None)
+        count_rows([LocatedRow(7, _weighted(0.5).to_json())], counter, file="a.jsonl", max_length=None)
 
 
 def _weighted(weight: float) -> Example:
@@ -294,9 +294,9 @@ def _weighted(weight: float) -> Example:
 
 @needs_tiktoken
 def test_files_are_counted_by_split() -> None:
-    rows = [Row(line, example) for line, example in enumerate(small_dataset(rows=6).train, start=1)]
-    held_out = Row(7, rows[0].example.model_copy(update={"split": "validation"}))
-    longer = Row(8, Example.model_validate({"messages": messages([*JARGON, ("assistant", None, "Later.")])}))
+    rows = [LocatedRow(line, example.to_json()) for line, example in enumerate(small_dataset(rows=6).train, start=1)]
+    held_out = LocatedRow(7, {**rows[0].row, "split": "validation"})
+    longer = LocatedRow(8, {"messages": messages([*JARGON, ("assistant", None, "Later.")])})
     train, validation = count_rows([*rows, held_out, longer], counter_for("gpt-4o"), file="a", max_length=50)
     assert (train.split, train.rows, validation.split, validation.rows) == ("train", 7, "validation", 1)
     assert train.longest[0][1] == 8

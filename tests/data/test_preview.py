@@ -14,7 +14,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tunebridge.cli.preview_page import page, shown
-from tunebridge.data.checks import Problem, Row
+from tunebridge.data.checks import Problem
 from tunebridge.data.example import Example, Message
 from tunebridge.data.preview import (
     Preview,
@@ -27,6 +27,7 @@ from tunebridge.data.preview import (
     visible,
 )
 from tunebridge.data.rendering import Renderer, preview_rows
+from tunebridge.data.targets import LocatedRow
 from tunebridge.data.tokens import RenderedRow, end_tokens, render
 from tunebridge.errors import DataError, SpecError, TuneBridgeError
 
@@ -141,7 +142,7 @@ def test_the_preview_is_what_the_trainer_trains_on(renderer: Renderer, tokenizer
     examples = (chat("red"), chat("red and blue " * 5), Example(text="Ball 1 is red."))
     run = CONFIG.model_copy(update={"max_length": 40, "too_long": "truncate"})
     trained = render_split(Split(examples), tokenizer, run)
-    rows = [Row(line, example) for line, example in enumerate(examples, start=1)]
+    rows = [LocatedRow(line, example.to_json()) for line, example in enumerate(examples, start=1)]
     made = preview_rows(renderer, rows, file="a.jsonl", max_length=40, shown=3, checked=0)
     assert any(row.cut_tokens for row in made.rows)
     for ours, theirs in zip(made.rows, trained.rows, strict=True):
@@ -165,7 +166,7 @@ def test_the_trainer_warns_too(tmp_path: Path) -> None:
 
 @torch
 def test_a_row_that_cannot_be_rendered_is_shown_with_its_line(renderer: Renderer) -> None:
-    rows = [Row(4, chat("red", weight=0.5)), Row(5, chat("red"))]
+    rows = [LocatedRow(4, chat("red", weight=0.5).to_json()), LocatedRow(5, chat("red").to_json())]
     made = preview_rows(renderer, rows, file="a.jsonl", max_length=64, shown=2, checked=2)
     [problem] = made.problems
     assert (problem.code, problem.severity, problem.file, problem.line) == ("T000", "error", "a.jsonl", 4)
@@ -216,7 +217,7 @@ def preview_of(text: str) -> Preview:
         line=1, tokens=3, trained_tokens=3, cut_tokens=0, spans=(span,), token_ids=(1, 2, 3), is_trained=(True,) * 3
     )
     problem = Problem(code="T001", severity="warning", message=text, fix="Mend.", file=text, line=1)
-    return Preview(model=text, max_length=8, checked_rows=1, file_rows=1, rows=(row,), problems=(problem,))
+    return Preview(model=text, max_length=8, checked_rows=1, rows=(row,), problems=(problem,))
 
 
 @given(st.text() | st.just(NASTY))

@@ -63,8 +63,8 @@ def preview(  # noqa: PLR0913  # each is an option of the command
         for row in made.rows:
             render.styled(shown(row, made.max_length, with_marks=not render.has_colour()))
         render.problems(group(made.problems))
-        count = f"{made.checked_rows:,} of {made.file_rows:,} rows checked"
-        render.text(f"{count}, {len(made.problems):,} problem(s); {made.model}, max_length {made.max_length:,}")
+        found = f"{made.checked_rows:,} row(s) checked, {len(made.problems):,} problem(s)"
+        render.text(f"{found}; {made.model}, max_length {made.max_length:,}")
     if any(problem.severity == "error" for problem in made.problems):
         raise typer.Exit(2)
 

@@ -57,8 +57,6 @@ class Preview(SpecModel):
     max_length: int
     checked_rows: int
     """Rows that were rendered and checked; the first of them are in `rows`."""
-    file_rows: int
-    """Rows of the file that can be read."""
     rows: tuple[RowPreview, ...]
     problems: tuple[Problem, ...]
 

@@ -6,13 +6,14 @@ import subprocess
 import sys
 import tempfile
 import weakref
-from collections.abc import Sequence
+from collections.abc import Iterable
 from contextlib import suppress
+from itertools import islice
 from typing import IO, Any
 
-from tunebridge.data.checks import Problem, Row
+from tunebridge.data.checks import Problem
 from tunebridge.data.preview import Preview, RowPreview
-from tunebridge.data.targets import CanonicalRow
+from tunebridge.data.targets import CanonicalRow, LocatedRow
 from tunebridge.errors import DataError, MissingDependency, SpecError, TuneBridgeError
 
 PACKAGES = ("transformers", "jinja2")
@@ -55,10 +56,10 @@ class Renderer:
         return _problems(self._ask({}))
 
     def preview_row(
-        self, row: Row, *, file: str, max_length: int, shown: bool
+        self, located: LocatedRow, *, file: str, max_length: int, shown: bool
     ) -> tuple[RowPreview | None, list[Problem]]:
         """Return a row as the model sees it, None unless `shown` and possible, and what is odd about it."""
-        question = {"row": row.example.to_json(), "line": row.line, "file": file, "max_length": max_length}
+        question = {"row": located.row, "line": located.line, "file": file, "max_length": max_length}
         answer = self._ask({**question, "shown": shown})
         return answer["row"] and RowPreview.model_validate(answer["row"]), _problems(answer)
 
@@ -101,21 +102,20 @@ class Renderer:
 
 
 def preview_rows(
-    renderer: Renderer, rows: Sequence[Row], *, file: str, max_length: int, shown: int, checked: int
+    renderer: Renderer, rows: Iterable[LocatedRow], *, file: str, max_length: int, shown: int, checked: int
 ) -> Preview:
     """Return the first rows as the model sees them, and what is odd about them and those behind, `checked` in all."""
     previews: list[RowPreview] = []
     problems = renderer.check_template()
-    looked_at = rows[: max(shown, checked)]
-    for number, row in enumerate(looked_at):
-        preview, found = renderer.preview_row(row, file=file, max_length=max_length, shown=number < shown)
+    number = 0
+    for number, row in enumerate(islice(rows, max(shown, checked)), start=1):
+        preview, found = renderer.preview_row(row, file=file, max_length=max_length, shown=number <= shown)
         previews += [preview] if preview else []
         problems += found
     return Preview(
         model=renderer.model,
         max_length=max_length,
-        checked_rows=len(looked_at),
-        file_rows=len(rows),
+        checked_rows=number,
         rows=tuple(previews),
         problems=tuple(problems),
     )

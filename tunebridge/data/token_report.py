@@ -4,7 +4,7 @@ import heapq
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 
-from tunebridge.data.checks import Row
+from tunebridge.data.targets import LocatedRow
 from tunebridge.data.token_counts import RowTokens, TokenCount, TokenCounter
 from tunebridge.errors import DataError
 
@@ -46,16 +46,18 @@ class SplitTokens:
             self.perhaps_too_long += tokens.longest.high > max_length
 
 
-def count_rows(rows: Iterable[Row], counter: TokenCounter, *, file: str, max_length: int | None) -> list[SplitTokens]:
+def count_rows(
+    rows: Iterable[LocatedRow], counter: TokenCounter, *, file: str, max_length: int | None
+) -> list[SplitTokens]:
     """Return the tokens of a file's rows, a record for each split that they name; DataError with file and line."""
     splits: dict[str, SplitTokens] = {}
     nothing = TokenCount(0, 0, 0, counter.is_exact, counter.method)
-    for row in rows:
-        name = row.example.split or "train"
+    for line, row in rows:
+        name = row.get("split", "train")
         split = splits.setdefault(name, SplitTokens(file, name, trained=nothing, prompt=nothing))
         try:
-            tokens = counter.count_parts(row.example.to_json())
+            tokens = counter.count_parts(row)
         except DataError as error:
-            raise DataError(str(error), file=file, line=row.line) from error
-        split.add(tokens, row.line, max_length)
+            raise DataError(str(error), file=file, line=line) from error
+        split.add(tokens, line, max_length)
     return list(splits.values())
