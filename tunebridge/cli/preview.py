@@ -45,6 +45,9 @@ def preview(  # noqa: PLR0913  # each is an option of the command
     """Show rows as the model will see them: through its chat template, the trained tokens coloured.
 
     Uses the very function that the trainer uses. Exit code 2 when a row cannot be rendered.
+
+    With --json: model, max_length, checked_rows, rows (line, tokens, trained_tokens, cut_tokens, spans, token_ids,
+    is_trained) and problems.
     """
     from tunebridge.cli import render
     from tunebridge.cli.preview_page import page, shown
@@ -77,7 +80,11 @@ def tokens(
     format_: Format = None,
     as_json: Json = False,
 ) -> None:
-    """Count the tokens of files of rows: exact with the model's own tokenizer or OpenAI's, otherwise an interval."""
+    """Count the tokens of files of rows: exact with the model's own tokenizer or OpenAI's, otherwise an interval.
+
+    With --json: model, max_length, and for each split of each file its rows, images, trained, prompt and total
+    (low, likely, high, exact, method), the longest rows as (tokens, line), too_long and perhaps_too_long.
+    """
     from tunebridge.cli import render
     from tunebridge.client import Client
 

@@ -77,7 +77,7 @@ def preview_row(row: RenderedRow, tokenizer: Any, *, line: int, max_length: int)
 
 def check_template(tokenizer: Any) -> Iterator[Problem]:
     """Yield what is odd about the chat template."""
-    if tokenizer.chat_template and not has_generation_marks(tokenizer.chat_template):
+    if tokenizer.chat_template and not has_generation_marks(tokenizer):
         yield _problem(
             "T002",
             "the chat template has no {% generation %} marks, so the answers were found by rendering turn after turn",

@@ -6,6 +6,7 @@ One function for the trainer, the preview and the checks, so that what is shown 
 import json
 import re
 from collections.abc import Sequence
+from itertools import groupby
 from typing import Any, NamedTuple
 
 from tunebridge.data.example import Example, Message
@@ -44,13 +45,13 @@ def render(example: Example, tokenizer: Any) -> RenderedRow:
         raise DataError(f"a turn has the weight {odd:g}, but a turn is either trained or not. Use the weights 0 and 1.")
     if not tokenizer.chat_template:
         raise DataError("the model's tokenizer has no chat template. Choose an instruction-tuned model, or text rows.")
-    marked = _render_marked(example, tokenizer) if has_generation_marks(tokenizer.chat_template) else None
+    marked = _render_marked(example, tokenizer) if has_generation_marks(tokenizer) else None
     return marked or _render_by_prefix(example, tokenizer)
 
 
-def has_generation_marks(template: str) -> bool:
-    """Whether a chat template says itself what the model writes, with `{% generation %}`."""
-    return re.search(r"\{%-?\s*generation\b", template) is not None
+def has_generation_marks(tokenizer: Any) -> bool:
+    """Whether the chat template says itself what the model writes, with `{% generation %}`."""
+    return re.search(r"\{%-?\s*generation\b", tokenizer.get_chat_template()) is not None
 
 
 def end_tokens(tokenizer: Any) -> set[int]:
@@ -70,8 +71,11 @@ def end_tokens(tokenizer: Any) -> set[int]:
 
 def trained_spans(is_trained: Sequence[bool]) -> list[tuple[int, int]]:
     """Return where runs of trained tokens begin and end."""
-    edges = [place for place in range(len(is_trained) + 1) if _at(is_trained, place) != _at(is_trained, place - 1)]
-    return list(zip(edges[::2], edges[1::2], strict=True))
+    spans, end = [], 0
+    for mark, run in groupby(is_trained):
+        start, end = end, end + sum(1 for _ in run)
+        spans += [(start, end)] if mark else []
+    return spans
 
 
 def chat_messages(messages: Sequence[Message]) -> list[dict[str, Any]]:
@@ -160,10 +164,6 @@ def _common_prefix(one: Sequence[int], other: Sequence[int]) -> int:
 def _special_tokens(tokenizer: Any) -> set[int]:
     """Return the tokens that no text is turned into, whether or not they have a role such as eos."""
     return {number for number, token in tokenizer.added_tokens_decoder.items() if token.special}
-
-
-def _at(mask: Sequence[bool], place: int) -> bool:
-    return mask[place] if 0 <= place < len(mask) else False
 
 
 def _chat_message(message: Message) -> dict[str, Any]:
