@@ -29,7 +29,7 @@ from tunebridge.data.preview import (
 from tunebridge.data.rendering import Renderer, preview_rows
 from tunebridge.data.targets import LocatedRow
 from tunebridge.data.tokens import RenderedRow, end_tokens, render
-from tunebridge.errors import DataError, SpecError, TuneBridgeError
+from tunebridge.errors import SpecError, TuneBridgeError
 
 torch = pytest.mark.torch
 QUESTION = Message(role="user", content="What is the colour of ball 3?")
@@ -134,10 +134,10 @@ def test_spans_are_the_row(answer: str, max_length: int) -> None:
 
 @torch
 def test_the_preview_is_what_the_trainer_trains_on(renderer: Renderer, tokenizer: Any, tmp_path: Path) -> None:
-    """The trainer's rows, masks and cuts come from `packing.render_split`; the preview's are the same."""
+    """The trainer's rows, masks and cuts come from `rows.render_split`; the preview's are the same."""
     from tests.training.runs import CONFIG
     from tunebridge.data.dataset import Split
-    from tunebridge.training.packing import render_split
+    from tunebridge.training.rows import render_split
 
     examples = (chat("red"), chat("red and blue " * 5), Example(text="Ball 1 is red."))
     run = CONFIG.model_copy(update={"max_length": 40, "too_long": "truncate"})
@@ -145,7 +145,7 @@ def test_the_preview_is_what_the_trainer_trains_on(renderer: Renderer, tokenizer
     rows = [LocatedRow(line, example.to_json()) for line, example in enumerate(examples, start=1)]
     made = preview_rows(renderer, rows, file="a.jsonl", max_length=40, shown=3, checked=0)
     assert any(row.cut_tokens for row in made.rows)
-    for ours, theirs in zip(made.rows, trained.rows, strict=True):
+    for ours, [theirs] in zip(made.rows, (unit.rows for unit in trained.units), strict=True):
         assert RenderedRow(list(ours.token_ids), list(ours.is_trained)).cut(40) == theirs
         assert ours.trained_tokens == theirs.trained_tokens
 
@@ -303,7 +303,12 @@ def test_the_command_says_what_it_cannot_do(tmp_path: Path) -> None:
     assert tunebridge("preview", str(file)).returncode == 2
 
 
-def test_a_preference_row_cannot_be_shown() -> None:
-    answer = (Message(role="assistant", content="red"),)
-    with pytest.raises(DataError, match="preference row cannot be used"):
-        render(Example(messages=(QUESTION,), preferred=answer, rejected=answer), None)
+@torch
+def test_a_preference_is_shown_with_each_answer(renderer: Renderer) -> None:
+    red, blue = (Message(role="assistant", content=colour) for colour in ("red", "blue"))
+    row = Example(messages=(QUESTION,), preferred=(red,), rejected=(blue,)).to_json()
+    made = preview_rows(renderer, [LocatedRow(1, row)], file="a.jsonl", max_length=64, shown=1, checked=1)
+    assert [row.answer for row in made.rows] == ["preferred", "rejected"]
+    assert [row.spans[1].text for row in made.rows] == ["red<|im_end|>", "blue<|im_end|>"]
+    assert "Line 1, rejected answer" in shown(made.rows[1], 64).plain
+    assert made.problems == ()

@@ -15,8 +15,9 @@ from transformers import TrainerCallback
 
 from tunebridge.data.dataset import Split
 from tunebridge.data.tokens import RenderedRow, render
-from tunebridge.training import models, packing, schedule
+from tunebridge.training import adapters, models, packing, schedule
 from tunebridge.training.config import RunConfig
+from tunebridge.training.rows import render_preference
 
 
 class Losses(TrainerCallback):
@@ -42,7 +43,8 @@ def main() -> None:
         for number in packing.step_rows(step, len(examples), batch_size=run.batch_size, seed=run.seed)
     ]
     losses = Losses()
-    trainer = _sft(run, [examples[number] for number in order], total, out, losses)
+    make = _dpo if run.method == "dpo" else _sft
+    trainer = make(run, [examples[number] for number in order], total, out, losses)
     trainer.train()
     out.mkdir(exist_ok=True)
     (out / "losses.json").write_text(json.dumps(losses.rows))
@@ -76,7 +78,7 @@ def _arguments(run: RunConfig, total: int, out: Path) -> dict[str, Any]:
 
 def _model(run: RunConfig) -> Any:
     model = models.load_base(run.base_model, seed=run.seed)
-    return models.add_adapter(model, run.adapter, seed=run.seed) if run.adapter.type != "full" else model
+    return adapters.add_adapter(model, run.adapter, seed=run.seed) if run.adapter.type != "full" else model
 
 
 def _sft(run: RunConfig, examples: list[Any], total: int, out: Path, losses: Losses) -> Any:
@@ -91,6 +93,34 @@ def _sft(run: RunConfig, examples: list[Any], total: int, out: Path, losses: Los
         processing_class=tokenizer,
         callbacks=[losses],
     )
+
+
+def _dpo(run: RunConfig, examples: list[Any], total: int, out: Path, losses: Losses) -> Any:
+    from trl import DPOConfig, DPOTrainer
+
+    class Prepared(DPOTrainer):  # type: ignore[misc]
+        """Takes rows that are tokens already, so that both sides train the same ones."""
+
+        def _prepare_dataset(self, dataset: Table, *others: Any) -> Table:
+            return dataset
+
+    tokenizer = models.load_tokenizer(run.base_model)
+    full = run.adapter.type == "full"
+    return Prepared(
+        model=_model(run),
+        ref_model=_model(run) if full else None,
+        args=DPOConfig(**_arguments(run, total, out), beta=run.beta),
+        train_dataset=Table.from_list([_answers(render_preference(example, tokenizer)) for example in examples]),
+        processing_class=tokenizer,
+        callbacks=[losses],
+    )
+
+
+def _answers(rows: tuple[RenderedRow, ...]) -> dict[str, list[int]]:
+    """Cut a pair into prompt and answers; what a template writes behind an answer is not trained and left out."""
+    start = rows[0].is_trained.index(True)
+    preferred, rejected = ([token for token, mark in list(zip(*row, strict=True))[start:] if mark] for row in rows)
+    return {"prompt_ids": rows[0].token_ids[:start], "chosen_ids": preferred, "rejected_ids": rejected}
 
 
 def _labelled(row: RenderedRow) -> dict[str, list[int]]:

@@ -54,7 +54,8 @@ def _section(row: RowPreview, max_length: int) -> str:
 
 def _title(row: RowPreview, max_length: int) -> str:
     cut = f", {row.cut_tokens:,} cut at {max_length:,}" if row.cut_tokens else ""
-    return f"Line {row.line}: {row.tokens:,} tokens, {row.trained_tokens:,} trained{cut}"
+    answer = f", {row.answer} answer" if row.answer else ""
+    return f"Line {row.line}{answer}: {row.tokens:,} tokens, {row.trained_tokens:,} trained{cut}"
 
 
 def _fate(span: Span) -> str:

@@ -8,7 +8,7 @@ from tunebridge.data import proxies
 from tunebridge.data.rendering import Renderer
 from tunebridge.data.service_counter import ServiceCounter
 from tunebridge.data.targets import CanonicalRow
-from tunebridge.data.token_counts import RowTokens, TokenCount, TokenCounter, sequences
+from tunebridge.data.token_counts import RowTokens, TokenCount, TokenCounter
 from tunebridge.training.config import NANO, RANDOM
 
 
@@ -63,7 +63,7 @@ class TemplateCounter:
 
     def count_parts(self, row: CanonicalRow) -> RowTokens:
         """Return the trained tokens and the others of the rendered row."""
-        counts = [self._renderer.count_row(one) for one in sequences(row)]
+        counts = self._renderer.count_row(row)
         trained = sum(trained for trained, _ in counts)
         every = sum(tokens for _, tokens in counts)
         longest = max(tokens for _, tokens in counts)

@@ -13,7 +13,7 @@
 
 import re
 from collections.abc import Iterable, Iterator, Sequence
-from typing import Any
+from typing import Any, Literal
 
 from tunebridge.data.checks import Problem
 from tunebridge.data.tokens import RenderedRow, has_generation_marks, trained_spans
@@ -22,6 +22,8 @@ from tunebridge.spec import SpecModel
 EMPTY_THOUGHT = re.compile(r"<think>\s*</think>|<\|channel>thought\s*<channel\|>|\[THINK\]\s*\[/THINK\]")
 """Empty reasoning of Qwen and most others, of Gemma 4 and of Mistral, as their templates write it."""
 MOST_LINES_NAMED = 5
+
+Answer = Literal["preferred", "rejected"]
 
 
 class Span(SpecModel):
@@ -39,6 +41,8 @@ class RowPreview(SpecModel):
 
     line: int
     """Line of the file that it came from."""
+    answer: Answer | None = None
+    """Which answer of a preference it has."""
     tokens: int
     trained_tokens: int
     """Tokens that count in the loss, without those that are cut."""
@@ -61,11 +65,19 @@ class Preview(SpecModel):
     problems: tuple[Problem, ...]
 
 
-def preview_row(row: RenderedRow, tokenizer: Any, *, line: int, max_length: int) -> RowPreview:
+def preview_row(
+    row: RenderedRow,
+    tokenizer: Any,
+    *,
+    line: int,
+    max_length: int,
+    answer: Answer | None = None,
+) -> RowPreview:
     """Return a row as people read it; a row longer than `max_length` tokens is cut there."""
     kept = row.cut(max_length)
     return RowPreview(
         line=line,
+        answer=answer,
         tokens=len(row.token_ids),
         trained_tokens=kept.trained_tokens,
         cut_tokens=len(row.token_ids) - len(kept.token_ids),

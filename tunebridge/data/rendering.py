@@ -46,10 +46,9 @@ class Renderer:
         """Return the tokens of a text, without those that mark its beginning or end."""
         return int(self._ask({"text": text})["tokens"])
 
-    def count_row(self, row: CanonicalRow) -> tuple[int, int]:
-        """Return a row's (trained tokens, all tokens); DataError when it cannot be rendered."""
-        answer = self._ask({"row": row})
-        return answer["trained_tokens"], answer["tokens"]
+    def count_row(self, row: CanonicalRow) -> list[tuple[int, int]]:
+        """Return (trained tokens, all tokens) of what a row is trained as; DataError when it cannot be rendered."""
+        return [(trained, tokens) for trained, tokens in self._ask({"row": row})["rows"]]
 
     def check_template(self) -> list[Problem]:
         """Return what is odd about the chat template."""
@@ -57,11 +56,11 @@ class Renderer:
 
     def preview_row(
         self, located: LocatedRow, *, file: str, max_length: int, shown: bool
-    ) -> tuple[RowPreview | None, list[Problem]]:
-        """Return a row as the model sees it, None unless `shown` and possible, and what is odd about it."""
+    ) -> tuple[list[RowPreview], list[Problem]]:
+        """Return what a row is trained as, nothing unless `shown` and possible, and what is odd about it."""
         question = {"row": located.row, "line": located.line, "file": file, "max_length": max_length}
         answer = self._ask({**question, "shown": shown})
-        return answer["row"] and RowPreview.model_validate(answer["row"]), _problems(answer)
+        return [RowPreview.model_validate(row) for row in answer["rows"]], _problems(answer)
 
     def _ask(self, question: dict[str, Any]) -> dict[str, Any]:
         process = self._running()
@@ -109,8 +108,8 @@ def preview_rows(
     problems = renderer.check_template()
     number = 0
     for number, row in enumerate(islice(rows, max(shown, checked)), start=1):
-        preview, found = renderer.preview_row(row, file=file, max_length=max_length, shown=number <= shown)
-        previews += [preview] if preview else []
+        shown_rows, found = renderer.preview_row(row, file=file, max_length=max_length, shown=number <= shown)
+        previews += shown_rows
         problems += found
     return Preview(
         model=renderer.model,

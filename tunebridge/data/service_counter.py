@@ -10,7 +10,7 @@ import orjson
 from tunebridge.data import proxies
 from tunebridge.data.encodings import encoding
 from tunebridge.data.targets import CanonicalRow
-from tunebridge.data.token_counts import RowTokens, TokenCount, sequences
+from tunebridge.data.token_counts import RowTokens, TokenCount
 from tunebridge.errors import DataError
 
 MAX_BLANKS = 500_000
@@ -57,7 +57,7 @@ class ServiceCounter:
 
     def count_parts(self, row: CanonicalRow) -> RowTokens:
         """Return the tokens of the answers and those of everything else."""
-        counted = [self._sequence(one) for one in sequences(row)]
+        counted = [self._sequence(one) for one in _sequences(row)]
         longest = max((trained + prompt for trained, prompt in counted), key=lambda count: count.likely)
         trained, prompt = counted[0]
         for more_trained, more_prompt in counted[1:]:
@@ -106,6 +106,16 @@ class ServiceCounter:
 
     def _guess(self, counts: tuple[int, int, int]) -> TokenCount:
         return TokenCount(*counts, False, f"{self.method}; tools and reasoning are estimated")
+
+
+def _sequences(row: CanonicalRow) -> Iterator[CanonicalRow]:
+    """Yield the sequences that a row is trained as: itself, or each answer of a preference behind its prompt."""
+    if "preferred" not in row:
+        yield {key: row[key] for key in ("messages", "text", "tools") if key in row}
+        return
+    prompt = [{**turn, "weight": 0} if turn["role"] == "assistant" else turn for turn in row["messages"]]
+    for answer in (row["preferred"], row["rejected"]):
+        yield {**({"tools": row["tools"]} if "tools" in row else {}), "messages": [*prompt, *answer]}
 
 
 def _is_trained(turn: Mapping[str, Any]) -> bool:

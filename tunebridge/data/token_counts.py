@@ -1,6 +1,5 @@
 """A number of tokens, exact or within an interval, and what a counter of them offers."""
 
-from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import NamedTuple, Protocol
 
@@ -63,13 +62,3 @@ class TokenCounter(Protocol):
 
     def count_parts(self, row: CanonicalRow) -> RowTokens:
         """Return the same by part."""
-
-
-def sequences(row: CanonicalRow) -> Iterator[CanonicalRow]:
-    """Yield the sequences that a row is trained as: itself, or each answer of a preference behind its prompt."""
-    if "preferred" not in row:
-        yield {key: row[key] for key in ("messages", "text", "tools") if key in row}
-        return
-    prompt = [{**turn, "weight": 0} if turn["role"] == "assistant" else turn for turn in row["messages"]]
-    for answer in (row["preferred"], row["rejected"]):
-        yield {**({"tools": row["tools"]} if "tools" in row else {}), "messages": [*prompt, *answer]}

@@ -5,8 +5,8 @@ A question is a line of JSON on stdin, its answer a line on stdout; `tunebridge.
 | question | answer |
 |---|---|
 | `{"text"}` | `{"tokens"}` |
-| `{"row"}` | `{"tokens", "trained_tokens"}` |
-| `{"row", "line", "file", "max_length", "shown"}` | `{"row": RowPreview or null, "problems"}` |
+| `{"row"}` | `{"rows": [[trained tokens, tokens], ...]}`: one, or the two of a preference |
+| `{"row", "line", "file", "max_length", "shown"}` | `{"rows": [RowPreview, ...], "problems"}` |
 | `{}` | `{"problems"}` of the chat template |
 
 `{"error": {"type", "message"}}` where it cannot be done.
@@ -19,10 +19,11 @@ from typing import Any
 
 from tunebridge.data.checks import Problem
 from tunebridge.data.example import Example
-from tunebridge.data.preview import at, check_rendered, check_template, preview_row
-from tunebridge.data.tokens import end_tokens, render
+from tunebridge.data.preview import Answer, at, check_rendered, check_template, preview_row
+from tunebridge.data.tokens import RenderedRow, end_tokens
 from tunebridge.errors import DataError, TuneBridgeError
 from tunebridge.training.process import share_the_cores
+from tunebridge.training.rows import renderer
 from tunebridge.training.tokenizer import load_tokenizer
 
 
@@ -55,26 +56,33 @@ def answering(tokenizer: Any) -> Callable[[dict[str, Any]], dict[str, Any]]:
             return {"problems": [problem.model_dump() for problem in check_template(tokenizer)]}
         if "line" in question:
             return _preview(question, tokenizer, ends)
-        row = render(Example.model_validate(question["row"]), tokenizer)
-        return {"tokens": len(row.token_ids), "trained_tokens": row.trained_tokens}
+        return {"rows": [[row.trained_tokens, len(row.token_ids)] for row in _render(question["row"], tokenizer)]}
 
     return answer
+
+
+def _render(row: dict[str, Any], tokenizer: Any) -> tuple[RenderedRow, ...]:
+    """Render a row as the trainer does for the method that its kind is for."""
+    example = Example.model_validate(row)
+    return renderer("dpo" if example.kind == "preference" else "sft")(example, tokenizer)
 
 
 def _preview(question: dict[str, Any], tokenizer: Any, ends: set[int]) -> dict[str, Any]:
     file, line, max_length = question["file"], question["line"], question["max_length"]
     try:
-        row = render(Example.model_validate(question["row"]), tokenizer)
+        rows = _render(question["row"], tokenizer)
     except DataError as error:
         what, _, fix = str(error).rpartition(". ")
         problem = Problem(code="T000", severity="error", message=what, fix=fix, file=file, line=line)
-        return {"row": None, "problems": [problem.model_dump()]}
-    found = check_rendered(row, tokenizer, ends=ends, max_length=max_length)
-    shown = preview_row(row, tokenizer, line=line, max_length=max_length) if question["shown"] else None
-    return {
-        "row": shown.model_dump() if shown else None,
-        "problems": [at(problem, file, line).model_dump() for problem in found],
-    }
+        return {"rows": [], "problems": [problem.model_dump()]}
+    answers: tuple[Answer | None, ...] = ("preferred", "rejected") if len(rows) > 1 else (None,)
+    shown = [
+        preview_row(row, tokenizer, line=line, max_length=max_length, answer=answer).model_dump()
+        for row, answer in zip(rows, answers, strict=True)
+        if question["shown"]
+    ]
+    found = [problem for row in rows for problem in check_rendered(row, tokenizer, ends=ends, max_length=max_length)]
+    return {"rows": shown, "problems": [at(problem, file, line).model_dump() for problem in found]}
 
 
 def _error(error: TuneBridgeError) -> dict[str, Any]:
