@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tunebridge.data import proxies
@@ -174,6 +174,7 @@ TURNS = st.builds(
 
 @needs_tiktoken
 @pytest.mark.parametrize("model", MODELS)
+@settings(deadline=None)
 @given(turns=st.lists(TURNS, min_size=1, max_size=4))
 def test_counts_add_up_and_are_ordered(model: str, turns: list[dict[str, Any]]) -> None:
     counter = counter_for(model)
@@ -192,6 +193,7 @@ def test_counts_add_up_and_are_ordered(model: str, turns: list[dict[str, Any]]) 
 
 
 @needs_tiktoken
+@settings(deadline=None)
 @given(TEXTS, TEXTS)
 def test_joining_texts_never_costs_more_than_their_bytes(one: str, other: str) -> None:
     count = counter_for("gpt-4o").count_text

@@ -6,11 +6,12 @@ import re
 import subprocess
 import sys
 from collections.abc import Iterator
+from functools import cache
 from pathlib import Path
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tunebridge.cli.preview_page import page, shown
@@ -42,6 +43,14 @@ SAFE = re.compile(r"[\x00-\x09\x0b-\x1f\x7f-\x9f\u200b-\u200f\u2028-\u202e\u2066
 
 @pytest.fixture
 def tokenizer() -> Any:
+    from tunebridge.training.tokenizer import load_tokenizer
+
+    return load_tokenizer("tunebridge/nano")
+
+
+@cache
+def nano() -> Any:
+    """Return nano's tokenizer, which nobody may change."""
     from tunebridge.training.tokenizer import load_tokenizer
 
     return load_tokenizer("tunebridge/nano")
@@ -118,11 +127,10 @@ def test_t006_an_answer_is_cut(tokenizer: Any) -> None:
 
 
 @torch
+@settings(deadline=None)
 @given(st.text(min_size=1), st.integers(8, 60))
 def test_spans_are_the_row(answer: str, max_length: int) -> None:
-    from tunebridge.training.tokenizer import load_tokenizer
-
-    tokenizer = load_tokenizer("tunebridge/nano")
+    tokenizer = nano()
     row = render(chat(answer), tokenizer)
     made = preview_row(row, tokenizer, line=1, max_length=max_length)
     assert sum(span.tokens for span in made.spans) == len(row.token_ids) == made.tokens
@@ -220,6 +228,7 @@ def preview_of(text: str) -> Preview:
     return Preview(model=text, max_length=8, checked_rows=1, rows=(row,), problems=(problem,))
 
 
+@settings(deadline=None)
 @given(st.text() | st.just(NASTY))
 def test_text_of_rows_commands_nothing(text: str) -> None:
     made = preview_of(text)
