@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 PIP := $(BIN)/pip --disable-pip-version-check install --quiet --constraint constraints.txt
 OLDER_AND_NEWER := 3.12 3.13
 
-.PHONY: help quickstart test test-all test-pythons check format docs freeze clean
+.PHONY: help quickstart test test-all test-pythons test-parity check format docs freeze clean
 
 help:  ## Show this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*##/\t/' | expand -t 16
@@ -44,6 +44,15 @@ test-python-%:
 	  --editable . hypothesis jsonschema pytest pytest-timeout hatchling && \
 	$(VENV)-$*/bin/python -m pytest -m "not torch and not slow and not live"
 
+$(VENV)-parity/.done: pyproject.toml constraints.txt
+	@echo "Installing TuneBridge beside TRL into $(VENV)-parity ..."
+	$(PYTHON) -m venv $(VENV)-parity
+	$(VENV)-parity/bin/pip --disable-pip-version-check install --quiet --constraint constraints.txt --editable ".[dev,parity]"
+	@touch $@
+
+test-parity: $(VENV)-parity/.done  ## Train the same jobs with TRL and compare losses and weights (about 1.5 GB)
+	$(VENV)-parity/bin/python -m pytest tests/parity -m "not live"
+
 check: $(VENV)/.dev  ## Format, lint, types, import contracts, tests
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
@@ -63,4 +72,4 @@ freeze: $(VENV)/.dev  ## Write the installed versions into constraints.txt
 	mv constraints.new constraints.txt
 
 clean:  ## Remove what make installed and what tests left
-	rm -rf $(VENV) $(addprefix $(VENV)-,$(OLDER_AND_NEWER)) build dist .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	rm -rf $(VENV) $(addprefix $(VENV)-,$(OLDER_AND_NEWER) parity) build dist .pytest_cache .mypy_cache .ruff_cache .hypothesis

@@ -87,13 +87,13 @@ class BackendNotFound(PluginError):
 
 
 class MissingDependency(PluginError):
-    """A package that this backend needs is not installed."""
+    """A package that a backend, or what was asked for, needs is not installed."""
 
-    def __init__(self, package: str, *, backend: str, extra: str | None) -> None:
+    def __init__(self, package: str, *, backend: str | None = None, extra: str | None) -> None:
         self.package, self.backend = package, backend
         self.install_command = f'pip install "tunebridge[{extra}]"' if extra else f"pip install {package}"
         super().__init__(
-            f"The {backend} backend needs the package {package!r}, which is not installed. "
+            f"{f'The {backend} backend' if backend else 'This'} needs the package {package!r}, which is not installed. "
             f'Install it with: {self.install_command}   (from a clone: pip install -e ".[{extra or package}]")'
         )
 

@@ -6,6 +6,7 @@ from typing import Annotated
 
 import typer
 
+from tunebridge.cli import preview
 from tunebridge.cli.options import Json
 
 app = typer.Typer(help="Check rows before they are trained on.", no_args_is_help=True, rich_markup_mode=None)
@@ -40,3 +41,6 @@ def check(
         render.text(f"{kind} rows, {len(problems)} problem(s)")
     if any(problem.severity == "error" for problem in problems):
         raise typer.Exit(2)
+
+
+preview.add_to(app)

@@ -15,6 +15,7 @@ from rich.markup import escape
 from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeRemainingColumn
 from rich.syntax import Syntax
 from rich.table import Table
+from rich.text import Text
 
 from tunebridge.data.checks import Problem
 from tunebridge.job import Artifact, Event, Job, Metric
@@ -65,6 +66,16 @@ def plain(value: Any) -> Any:
 def text(message: str = "") -> None:
     """Print text on stdout as it is."""
     _out.print(escape(message), soft_wrap=True)
+
+
+def has_colour() -> bool:
+    """Whether stdout shows colours."""
+    return _out.color_system is not None
+
+
+def styled(message: Text) -> None:
+    """Print text with styles of its own on stdout."""
+    _out.print(message, soft_wrap=True)
 
 
 def raw(message: str) -> None:
@@ -140,7 +151,10 @@ def problems(found: Sequence[Problem]) -> None:
 
 def job_table(jobs: Sequence[Job]) -> None:
     """Print jobs as a table."""
-    grid = _grid("job", "status", "backend", "model", "name", "created")
+    grid = _grid()
+    grid.add_column("job", no_wrap=True, min_width=len("tb-20261125-041618-xkfqbf"))  # an id is there to be copied
+    for name in ("status", "backend", "model", "name", "created"):
+        grid.add_column(name)
     for job in jobs:
         name = f"{job.name or ''}{' (rehearsal)' if job.rehearsal else ''}"
         created = f"{job.created_at.astimezone():%Y-%m-%d %H:%M}"

@@ -22,9 +22,9 @@ class Progress:
 
     step: int = 0
     """Optimizer steps done."""
-    loss_sum: float = 0.0
-    loss_tokens: int = 0
-    """Sum and count behind the next train_loss."""
+    sums: dict[str, float] = field(default_factory=dict)
+    weight: int = 0
+    """Sums of the loss and of further measures behind the next report, and what they are divided by."""
     trained_tokens: int = 0
     total_tokens: int = 0
     compute_seconds: float = 0.0

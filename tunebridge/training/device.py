@@ -24,6 +24,8 @@ class Resources:
     reason: str
     tokens_per_pass: int = 0
     """Most tokens of one forward and backward pass; 0 until the model is loaded."""
+    checkpoint_activations: bool = False
+    """Whether activations are computed again for the backward pass, which needs less memory and more time."""
 
     def apply(self) -> None:
         """Set torch's threads."""

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 def write_result(folder: Path, loop: "Loop") -> None:
     """Write the adapter or model under another name, rename it, then write the result."""
-    kind = "adapter" if loop.run.adapter.type == "lora" else "model"
+    kind = "adapter" if loop.run.adapter.type != "full" else "model"
     target = folder / (names.ADAPTER_FOLDER if kind == "adapter" else names.MODEL_FOLDER)
     partial = target.with_name(target.name + ".partial")
     for left in (partial, target):  # a trainer that was killed may have come this far before
@@ -55,7 +55,7 @@ def _trained(loop: "Loop") -> dict[str, Any]:
         "wall_seconds": round(progress.wall_seconds, 3),
         "compute_seconds": round(progress.compute_seconds, 3),
         "rows": {
-            name: {"used": len(split.rows), "dropped": split.dropped, "truncated": split.truncated}
+            name: {"used": len(split.units), "dropped": split.dropped, "truncated": split.truncated}
             for name, split in splits.items()
         },
     }

@@ -15,6 +15,7 @@ from tunebridge.errors import TuneBridgeError
 from tunebridge.training import config as names
 from tunebridge.training import files
 from tunebridge.training.events import EventLog
+from tunebridge.training.process import Stopped, is_out_of_memory
 
 PROCESS_FILE = "process.json"
 LOCK_SECONDS = 2.0
@@ -70,7 +71,10 @@ def _train(folder: Path, log: EventLog, should_stop: Callable[[], bool]) -> bool
     from tunebridge.training.prepare import prepare
     from tunebridge.training.result import write_result
 
-    loop = prepare(folder, run, log, should_stop)
+    try:
+        loop = prepare(folder, run, log, should_stop)
+    except Stopped:
+        return False
     log.status("running", f"step {loop.progress.step}/{loop.total}")
     if not loop.go():
         return False
@@ -94,7 +98,7 @@ def reason(error: BaseException) -> str:
     text = str(error).strip()
     if getattr(error, "errno", None) in DISK_FULL or any(f"os error {number})" in text for number in DISK_FULL):
         return "the disk is full; the last checkpoint is whole. Free some space, then resume the job."
-    if isinstance(error, MemoryError) or "can't allocate memory" in text or "out of memory" in text:
+    if is_out_of_memory(error):
         return (
             "memory ran out. Lower hyperparameters.max_length or batch_size, choose an adapter instead of full "
             "fine-tuning, or a smaller base model."
