@@ -134,6 +134,14 @@ class Translation:
             if field in self._set:
                 self.accept(field, reason)
 
+    @property
+    def method(self) -> str:
+        """The method that is set; unset, the one of this backend's that learns from rows of the dataset's kind."""
+        if "method.type" in self._set:
+            return self.spec.method.type
+        offered = sorted(self.capabilities.methods)
+        return next((m for m in offered if self.dataset.kind in METHOD_KINDS.get(m, ())), self.spec.method.type)
+
     def is_set(self, field: str) -> bool:
         """Whether the user set the field."""
         return field in self._set
@@ -242,9 +250,9 @@ class Translation:
         for field, declared in (("method.type", can.methods), ("method.adapter.type", can.adapters)):
             if field in self._set and field not in self._lines and len(declared) == 1:
                 self.accept(field, "the only one that this backend offers")
-        fitting = can.dataset_kinds & METHOD_KINDS.get(method.type, can.dataset_kinds)
+        fitting = can.dataset_kinds & METHOD_KINDS.get(self.method, can.dataset_kinds)
         if self.dataset.kind not in fitting:
-            self.refuse("data.train", f"for {method.type}, rows of kind {_not_among(self.dataset.kind, fitting)}")
+            self.refuse("data.train", f"for {self.method}, rows of kind {_not_among(self.dataset.kind, fitting)}")
         if self.dataset.validation and not can.validation_data:
             self.drop("data.validation", f"the {self.backend} backend takes no held-out rows")
         self._check_features()

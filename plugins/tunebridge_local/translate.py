@@ -78,15 +78,10 @@ def translate(spec: JobSpec, dataset: Dataset, capabilities: Capabilities, sourc
 
 
 def _method(job: Translation) -> str:
-    """Choose the method; rows with a preferred and a rejected answer are for dpo, all others for sft."""
-    is_preference = job.dataset.kind == "preference"
-    method = job.choose("method.type", "method", METHODS, default="dpo" if is_preference else "sft")
-    if method in METHODS and (method == "dpo") != is_preference:
-        fitting = "preference rows" if method == "dpo" else "rows with one answer"
-        job.refuse("data.train", f"rows of kind {job.dataset.kind!r}, and the method {method} learns from {fitting}")
+    method = job.choose("method.type", "method", METHODS, default=job.method)
     job.take("method.beta", "beta", default=0.1 if method == "dpo" else None, source=TRAINER_DEFAULT)
     if job.is_set("method.beta") and method != "dpo":
-        job.warn(f"method.beta has no effect: the method {method} does not use it.")
+        job.refuse("method.beta", f"it belongs to the method dpo, not {method}; remove it")
     return method
 
 

@@ -48,7 +48,7 @@ def translate(spec: JobSpec, dataset: Dataset, capabilities: Capabilities, today
     """Return the plan of a job; `today` decides what has closed."""
     job = Translation(spec, dataset, backend="openai", capabilities=capabilities)
     model = job.base_model("request.model")
-    method = job.choose("method.type", "request.method.type", METHODS, default="sft")
+    method = job.choose("method.type", "request.method.type", METHODS, default=job.method)
     word = METHODS.get(method, "supervised")
     options = job.options(OpenAIOptions, _sent_as(word))
     if not job.is_set("options.openai.service"):

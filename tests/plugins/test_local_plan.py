@@ -36,12 +36,12 @@ def test_preference_rows_choose_dpo() -> None:
 
 @pytest.mark.parametrize(("method", "rows"), [("sft", PREFERENCES), ("dpo", small_dataset())])
 def test_rows_that_the_method_cannot_use_are_refused(method: str, rows: Dataset) -> None:
-    assert "learns from" in refused(plan(rows, method=method))["data.train"]
+    assert f"for {method}, rows of kind" in refused(plan(rows, method=method))["data.train"]
 
 
-def test_a_beta_without_effect_is_said() -> None:
-    assert "no effect" in plan(small_dataset(), method={"type": "sft", "beta": 0.2}).warnings[0]
-    assert plan(PREFERENCES, method={"type": "dpo", "beta": 0.2}).warnings == ()
+def test_a_beta_without_effect_is_refused() -> None:
+    assert refused(plan(small_dataset(), method={"type": "sft", "beta": 0.2})).keys() == {"method.beta"}
+    assert plan(PREFERENCES, method={"type": "dpo", "beta": 0.2}).refused == ()
 
 
 def test_what_needs_validation_rows_is_refused_without_them() -> None:
