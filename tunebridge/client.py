@@ -1,7 +1,9 @@
 """The facade: everything that a user of TuneBridge does, from Python or behind the command line."""
 
 import logging
+import os
 from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from tunebridge import plugins as plugins_module
@@ -9,20 +11,36 @@ from tunebridge import specfile
 from tunebridge import submit as submission
 from tunebridge import watch as watching
 from tunebridge.backend import Backend, Check, Generation, GenerationParameters
-from tunebridge.data.checks import Problem, Row
+from tunebridge.data import files
+from tunebridge.data.collect import Report
 from tunebridge.data.dataset import Dataset
+from tunebridge.data.engine import Job as RowsJob
+from tunebridge.data.engine import Progress
 from tunebridge.data.example import Message
-from tunebridge.data.readers import READERS, load_dataset, read_file
-from tunebridge.errors import JobFailed, MissingDependency, TuneBridgeError
+from tunebridge.data.loading import job_of, load_dataset
+from tunebridge.errors import DataError, JobFailed, MissingDependency, TuneBridgeError
 from tunebridge.job import Artifact, Event, Job, JobStatus, Metric
 from tunebridge.plan import Plan
 from tunebridge.plugins import Plugins, missing_requirement, require_installed
 from tunebridge.spec import DataSpec, JobSpec
-from tunebridge.store import Store
+from tunebridge.store import Store, default_home
 
 logger = logging.getLogger(__name__)
 
 JobLike = JobSpec | Path | str
+
+
+@dataclass(frozen=True)
+class CheckOptions:
+    """How files of rows are read."""
+
+    workers: int = 1
+    """Processes that read; the result is the same."""
+    max_problems: int = 50
+    """Errors that are listed; all are counted."""
+    rejected: Path | None = None
+    """File for the rows that are wrong."""
+    progress: Progress | None = None
 
 
 class Client:
@@ -59,10 +77,43 @@ class Client:
             )
         return self.backend(name).check()
 
-    def check_rows(self, path: Path, *, format: str | None = None) -> tuple[Sequence[Row], Sequence[Problem]]:
-        """Return a file's rows and everything that is wrong with them."""
-        data = DataSpec(train=str(path), format=format)
-        return read_file(path, data, (*READERS, *self.plugins.readers()))
+    def check_rows(
+        self, data: DataSpec, *, target: str | None = None, options: CheckOptions | None = None
+    ) -> files.Checked:
+        """Return everything that is wrong with files of rows; `target` is a backend, or `backend/shape`."""
+        options = options or CheckOptions()
+        job = self._rows_job(data, options)
+        backend, _, name = (target or "").partition("/")
+        found = self.plugins.targets(backend) if target else []
+        if found:
+            job = replace(job, target=files.choose_target(found, name or None, files.kinds_of_first_rows(job), backend))
+        checked = files.check(job, rejected=options.rejected, progress=options.progress)
+        if target and not found:
+            can = self.plugins.backend(backend).capabilities
+            kinds, features = can.dataset_kinds, can.dataset_features
+            checked.problems += files.check_features(checked.report, backend, kinds=kinds, features=features)
+        return checked
+
+    def convert_rows(
+        self, data: DataSpec, target: str, folder: Path, *, options: CheckOptions | None = None
+    ) -> files.Converted:
+        """Write files of rows in a service's shape, within its limits; `target` is a backend, or `backend/shape`."""
+        options = options or CheckOptions()
+        job = self._rows_job(data, options)
+        backend, _, name = target.partition("/")
+        known = self.plugins.targets(backend)
+        if not known:
+            have = ", ".join(sorted({f"{t.backend}/{t.name}" for t in self.plugins.targets()})) or "none"
+            raise DataError(f"{backend!r} has no shape of row of its own. Choose one of: {have}.")
+        chosen = files.choose_target(known, name or None, files.kinds_of_first_rows(job), backend)
+        return files.convert(replace(job, target=chosen), folder, lossy=data.lossy, progress=options.progress)
+
+    def split_rows(
+        self, data: DataSpec, folder: Path, *, seed: int = 0, options: CheckOptions | None = None
+    ) -> tuple[Sequence[Path], Report]:
+        """Write files of rows as training and held-out rows in canonical form."""
+        options = options or CheckOptions()
+        return files.split(self._rows_job(data, options, seed=seed), folder, progress=options.progress)
 
     def spec(self, job: JobLike, *, backend: str | None = None, overrides: Sequence[str] = ()) -> JobSpec:
         """Return the JobSpec of a job file, with overrides such as `hyperparameters.epochs=2`."""
@@ -71,8 +122,9 @@ class Client:
         return specfile.load(Path(job), overrides=overrides, backend=backend)
 
     def dataset(self, spec: JobSpec) -> Dataset:
-        """Read and check the job's rows."""
-        return load_dataset(spec.data, seed=spec.hyperparameters.seed or 0, readers=self.plugins.readers())
+        """Read and check the job's rows; they are kept in canonical form in the store's folder `data`."""
+        seed, readers = spec.hyperparameters.seed or 0, self.plugins.readers()
+        return load_dataset(spec.data, seed=seed, readers=readers, folder=self._data_folder())
 
     def plan(self, job: JobLike, *, backend: str | None = None, overrides: Sequence[str] = ()) -> Plan:
         """Translate a job for its backend, offline; the plan may hold refused fields."""
@@ -190,6 +242,19 @@ class Client:
             return self.backend(backend).generate(target, prompts, parameters or GenerationParameters())
         job = self._finished(target)
         return self._backend_of(job).generate(job, prompts, parameters or GenerationParameters())
+
+    def _rows_job(self, data: DataSpec, options: CheckOptions, *, seed: int = 0) -> RowsJob:
+        job = job_of(data, seed=seed, readers=self.plugins.readers())
+        return replace(job, workers=options.workers, max_problems=options.max_problems)
+
+    def _data_folder(self) -> Path | None:
+        """Return where canonical rows are kept, None where nothing can be written."""
+        folder = (self._home or default_home()).absolute() / "data"
+        try:
+            folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+        except OSError:
+            return None
+        return folder if os.access(folder, os.W_OK) else None
 
     def _plan(self, spec: JobSpec, dataset: Dataset) -> Plan:
         return self.backend(spec.backend).plan(spec, dataset)
