@@ -15,6 +15,7 @@ from tunebridge.data.targets import CanonicalRow
 
 FIELDS = frozenset(Example.model_fields)
 ROLES = frozenset({"system", "developer", "user", "assistant", "tool"})
+PLAIN_ROLES = ROLES - {"tool"}
 SPLITS = frozenset({"train", "validation", "test"})
 DETAILS = frozenset({"auto", "low", "high"})
 TEXTS = frozenset({"content", "name", "tool_call_id", "reasoning"})
@@ -38,6 +39,25 @@ def canonical_row(row: Mapping[str, Any]) -> CanonicalRow | None:
     if ("messages" in found) == ("text" in found) or ("preferred" in found) != ("rejected" in found):
         return None
     return found
+
+
+def plain_roles(row: Mapping[str, Any]) -> tuple[str, ...] | None:
+    """Return the roles of a row of plain turns, which is canonical as it stands; None of any other row.
+
+    A plain turn is a role and a text, and nothing else; tools answer with more than that.
+    """
+    messages = row.get("messages")
+    if len(row) != 1 or type(messages) is not list:
+        return None
+    roles = []
+    for message in messages:
+        if type(message) is not dict or len(message) != 2 or type(message.get("content")) is not str:
+            return None
+        role = message.get("role")
+        if type(role) is not str or role not in PLAIN_ROLES:
+            return None
+        roles.append(role)
+    return tuple(roles)
 
 
 def canonical_bytes(value: Any) -> bytes:

@@ -41,6 +41,21 @@ from tunebridge.data.toolcalls import check_tools
 _PLAIN = frozenset({"system", "developer", "user", "assistant"})
 
 
+def check_plain(roles: tuple[str, ...], row: CanonicalRow) -> list[Finding]:
+    """Return what is wrong with a row of plain turns, as `check_row`."""
+    for message in row["messages"]:
+        content = message["content"]
+        if (not content or content.isspace()) and message["role"] == "assistant":
+            return list(check_row(row))
+    return [] if _is_well_ordered(roles) else list(check_row(row))
+
+
+@lru_cache(maxsize=4096)  # files have few different sequences of roles
+def _is_well_ordered(roles: tuple[str, ...]) -> bool:
+    row = {"messages": [{"role": role, "content": "a"} for role in roles]}
+    return not any(check_row(row))
+
+
 def check_row(row: CanonicalRow) -> Iterator[Finding]:
     """Yield what is wrong with one canonical row."""
     if "text" in row:
@@ -94,7 +109,7 @@ def _is_empty(content: Any) -> bool:
     return not any(part["type"] != "text" or part["text"].strip() for part in content or ())
 
 
-@lru_cache(maxsize=4096)  # files have few different sequences of roles
+@lru_cache(maxsize=4096)
 def _check_turns(roles: tuple[str, ...]) -> tuple[Finding, ...]:
     found: list[Finding] = []
     spoken = [(number, role) for number, role in enumerate(roles) if role in ("user", "assistant")]

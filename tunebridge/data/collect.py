@@ -1,6 +1,7 @@
 """What was found in all rows, merged from batches in order: problems, counts, and what only shows among rows."""
 
 import difflib
+from array import array
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
@@ -70,8 +71,9 @@ class Collector:
         for side in (batch.train, batch.held_out):
             self._kinds.update(side.kinds)
             self._features.update(side.features)
-        self._content.add(batch.content)
-        self._asked.add(batch.asked)
+        digests = array("Q", b"".join(batch.digests))
+        self._content.add(digests[0::4], digests[1::4], batch.places)
+        self._asked.add(digests[2::4], digests[3::4], batch.places)
         self._metadata.update(batch.metadata_keys)
         self._answers.update(batch.short_answers)
         self._long_answers += batch.long_answers

@@ -8,9 +8,10 @@ from concurrent.futures import Future, ProcessPoolExecutor
 from dataclasses import dataclass, field, replace
 from typing import NamedTuple, Protocol
 
-from tunebridge.data.batch import Batch, Recipe, Side, convert_batch, sample
+from tunebridge.data.batch import Batch, Recipe, Side, convert_batch
 from tunebridge.data.blocks import Block
 from tunebridge.data.collect import Collector, Report
+from tunebridge.data.decode import sample
 from tunebridge.data.readers import READERS, Reader, choose, rename
 from tunebridge.data.sources import Source, find
 from tunebridge.data.split import Splitter

@@ -42,8 +42,13 @@ class DigestIndex:
         self._shift = shift
         self._partitions: list[IO[bytes]] = []
 
-    def add(self, records: "array[int]") -> None:
-        """Keep records, flat: key, value, place, key, value, place, ..."""
+    def add(self, keys: "array[int]", values: "array[int]", places: "array[int]") -> None:
+        """Keep records."""
+        records = array("Q", bytes(8 * WIDTH * len(keys)))
+        records[0::WIDTH], records[1::WIDTH], records[2::WIDTH] = keys, values, places
+        self._extend(records)
+
+    def _extend(self, records: "array[int]") -> None:
         self._records.extend(records)
         if len(self._records) > MAX_IN_MEMORY * WIDTH:
             self._spill()
@@ -71,7 +76,7 @@ class DigestIndex:
         while chunk := file.read(8 * WIDTH * 10_000):
             records_of_chunk = array("Q")
             records_of_chunk.frombytes(chunk)
-            finer.add(records_of_chunk)
+            finer._extend(records_of_chunk)
         yield from finer.buckets()
 
     def _spill(self) -> None:
@@ -101,11 +106,12 @@ def find_repeats(index: DigestIndex) -> Repeats:
         exact: list[int] = []
         near: list[int] = []
         for group in _groups(bucket):
-            seen: set[int] = set()
+            seen: dict[int, set[int]] = {0: set(), HELD_OUT: set()}  # a row on both sides is a leak, not a repeat
             for value, place in sorted(group, key=lambda record: record[1]):
-                if seen:
-                    (exact if value in seen else near).append(place)
-                seen.add(value)
+                known = seen[place & HELD_OUT]
+                if known:
+                    (exact if value in known else near).append(place)
+                known.add(value)
         found.exact.add(exact)
         found.near.add(near)
     return found

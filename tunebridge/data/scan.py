@@ -5,7 +5,6 @@ be a key or a number are looked for in a copy whose characters are replaced by t
 """
 
 import re
-from collections.abc import Iterator
 from typing import NamedTuple
 
 
@@ -46,21 +45,23 @@ _CONTROL = re.compile(rb"\\u00[01][0-9a-f]|\\u007f|\\[bf]|\x7f")
 _INVISIBLE = re.compile("[\u200b\u200e\u200f\u202a-\u202e\u2060-\u2064\u2066-\u2069\ufeff\u00ad\ufffe\uffff]")
 
 
-def scan(text: bytes) -> Iterator[Found]:
-    """Yield what a row's canonical bytes hold that should not be there, each kind once."""
+def scan(text: bytes) -> list[Found]:
+    """Return what a row's canonical bytes hold that should not be there, each kind once."""
+    found: list[Found] = []
     if b"\\" in text and _has_control(text):
-        yield Found("W106", "control characters")
+        found.append(Found("W106", "control characters"))
     if not text.isascii() and _INVISIBLE.search(text.decode()):
-        yield Found("W106", "characters of no width")
+        found.append(Found("W106", "characters of no width"))
     if _KEY_RUN in text.translate(_KEY_CLASS) or b"-----BEGIN" in text:
-        yield from (Found("W107", name) for name, pattern in _SECRET.items() if pattern.search(text))
-    if b"@" in text and any(not _PUBLIC_MAIL.search(found[0]) for found in _MAIL.finditer(text)):
-        yield Found("W107", "mail address")
+        found += [Found("W107", name) for name, pattern in _SECRET.items() if pattern.search(text)]
+    if b"@" in text and any(not _PUBLIC_MAIL.search(each[0]) for each in _MAIL.finditer(text)):
+        found.append(Found("W107", "mail address"))
     if _NUMBER_RUN in text.translate(_NUMBER_CLASS):
-        if any(_is_card(found[0]) for found in _CARD.finditer(text)):
-            yield Found("W107", "card number")
+        if any(_is_card(each[0]) for each in _CARD.finditer(text)):
+            found.append(Found("W107", "card number"))
         if _PHONE.search(text):
-            yield Found("W107", "phone number")
+            found.append(Found("W107", "phone number"))
+    return found
 
 
 def _has_control(text: bytes) -> bool:
