@@ -24,11 +24,13 @@ class Parts(NamedTuple):
 
     def digests(self, asked_digest: bytes, *, has_answer: bool) -> bytes:
         """Return four digests of 8 bytes: of the normalised row, the row, what is asked, the answer (0: none)."""
-        answer = hashlib.sha256(self.answer).digest() if self.answer else b""
-        # Where both parts make up the whole row, their digests do for it.
-        whole = asked_digest + answer if len(self.learnt) == len(self.asked) + len(self.answer) else self.text
-        exact, near = hashlib.sha256(whole).digest(), hashlib.sha256(normal(self.learnt)).digest()
-        return near[:8] + exact[:8] + asked_digest[:8] + (answer[:8] if has_answer else NO_ANSWER)
+        near = hashlib.sha256(normal(self.learnt)).digest()[:8]
+        answer = hashlib.sha256(self.answer).digest() if self.answer else NO_ANSWER
+        if len(self.learnt) == len(self.asked) + len(self.answer):  # both parts make up the whole row
+            exact = asked_digest[:4] + answer[:4]
+        else:
+            exact = hashlib.sha256(self.text).digest()[:8]
+        return near + exact + asked_digest[:8] + (answer[:8] if has_answer else NO_ANSWER)
 
 
 def parts_of(row: CanonicalRow) -> Parts:

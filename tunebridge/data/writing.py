@@ -1,6 +1,6 @@
 """From canonical rows to a service's files: in its shape, within its limits, with a count of what each row loses."""
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import IO, Literal
@@ -173,12 +173,18 @@ class ShardWriter:
         self._file: IO[bytes] | None = None
         self._rows = self._bytes = 0
 
-    def write(self, rows: Iterable[bytes]) -> None:
+    def write(self, rows: Sequence[bytes]) -> None:
         """Write rows; DataError E012 where they do not fit and may not be split."""
+        size = sum(map(len, rows)) + len(rows)
+        if rows and self._file is not None and self._has_room(size, len(rows)):
+            self._file.write(b"\n".join(rows) + b"\n")
+            self._rows += len(rows)
+            self._bytes += size
+            return
         for row in rows:
-            file = self._file if self._file is not None and self._has_room(len(row)) else self._next(len(row))
-            file.write(row)
-            file.write(b"\n")
+            has_room = self._file is not None and self._has_room(len(row) + 1, 1)
+            file = self._file if has_room and self._file is not None else self._next(len(row) + 1)
+            file.write(row + b"\n")
             self._rows += 1
             self._bytes += len(row) + 1
 
@@ -199,14 +205,14 @@ class ShardWriter:
         for path in self._paths:
             path.unlink(missing_ok=True)
 
-    def _has_room(self, size: int) -> bool:
+    def _has_room(self, size: int, rows: int) -> bool:
         limits = self._target.limits
-        fits = limits.max_bytes is None or self._bytes + size + 1 <= limits.max_bytes
-        return fits and (not self._target.may_split or limits.max_rows is None or self._rows < limits.max_rows)
+        fits = limits.max_bytes is None or self._bytes + size <= limits.max_bytes
+        return fits and (not self._target.may_split or limits.max_rows is None or self._rows + rows <= limits.max_rows)
 
     def _next(self, size: int) -> IO[bytes]:
         limits, mark = self._target.limits, BYTE_ORDER_MARK if self._target.byte_order_mark else b""
-        if limits.max_bytes is not None and len(mark) + size + 1 > limits.max_bytes:
+        if limits.max_bytes is not None and len(mark) + size > limits.max_bytes:
             message = f"one row is longer than a file of {limits.max_bytes:,} bytes. Shorten it."
             raise DataError(message, code="E012")
         if self._file is not None:
@@ -229,7 +235,7 @@ def write_split(split: Split, target: Target, folder: Path, stem: str) -> list[P
     writer = ShardWriter(folder, stem, target)
     try:
         for row in split.rows():
-            writer.write(orjson.dumps(each) for each in target.convert(row).rows)
+            writer.write([orjson.dumps(each) for each in target.convert(row).rows])
         return writer.close()
     except BaseException:
         writer.discard()
@@ -270,7 +276,7 @@ class TargetSink(LossSink):
     def write(self, side: Side, *, held_out: bool) -> None:
         """Count and write the next rows of one side."""
         super().write(side, held_out=held_out)
-        self._writers[held_out].write(row for rows in side.converted for row in rows)
+        self._writers[held_out].write([row for rows in side.converted for row in rows])
 
     def close(self) -> list[Path]:
         """Give all files their names and return them."""
