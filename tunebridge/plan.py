@@ -224,7 +224,7 @@ class Translation:
                 f"{self.rows.refused_rows} of {self.rows.rows} rows are left out: {target.name} cannot take them."
             )
         train, held_out = (Extent(len(split or ())) for split in (self.dataset.train, self.dataset.validation))
-        for finding in check_limits(target.limits, train=train, validation=held_out):
+        for finding in check_limits(target, train=train, validation=held_out):
             field = "data.validation" if "validation" in finding.message else "data.train"
             self.refuse(field, finding.message)
         return self.rows

@@ -70,7 +70,7 @@ def check_row(row: CanonicalRow) -> Iterator[Finding]:
     yield from _check_last(row, roles)
     yield from _check_answers(row, messages)
     yield from _check_turns(roles)
-    if "tools" in row or not _PLAIN.issuperset(roles) or any(len(message) > 2 for message in messages):
+    if "tools" in row or not _PLAIN.issuperset(roles) or any("tool_calls" in message for message in messages):
         yield from check_tools(row)
 
 

@@ -52,7 +52,7 @@ def check(job: Job, *, rejected: Path | None = None, progress: Progress | None =
     if sink is None or job.target is None:
         return Checked(report, problems=report.problems)
     found = sink.report.problems("warn")
-    found += [f.at(None, None) for f in check_limits(job.target.limits, train=sink.train, validation=sink.validation)]
+    found += [f.at(None, None) for f in check_limits(job.target, train=sink.train, validation=sink.validation)]
     return Checked(report, sink.report, [*report.problems, *found])
 
 
@@ -104,7 +104,7 @@ def convert(job: Job, folder: Path, *, lossy: Policy = "warn", progress: Progres
         report = run(job, sink, progress=progress)
         raise_for(report)
         found = sink.report.problems(lossy)
-        limits = check_limits(job.target.limits, train=sink.train, validation=sink.validation)
+        limits = check_limits(job.target, train=sink.train, validation=sink.validation)
         found += [finding.at(None, None) for finding in limits]
         raise_for(replace(report, problems=found, errors=sum(problem.severity == "error" for problem in found)))
         return Converted(sink.close(), sink.report, report, [*report.problems, *found])

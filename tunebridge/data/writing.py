@@ -11,7 +11,7 @@ from tunebridge.data.batch import Side
 from tunebridge.data.dataset import Dataset, Split, owner_only
 from tunebridge.data.places import file_and_line
 from tunebridge.data.problems import Finding, Problem
-from tunebridge.data.targets import Converted, Limits, Loss, Target
+from tunebridge.data.targets import Converted, Loss, Target
 from tunebridge.errors import DataError
 from tunebridge.spec import SpecModel
 
@@ -139,12 +139,16 @@ def place_name(split: Split, number: int) -> str:
     return f"{place.file or 'row'}:{place.line}"
 
 
-def check_limits(limits: Limits, *, train: "Extent", validation: "Extent | None") -> Iterator[Finding]:
-    """Yield what a target's limits say against the number and size of rows."""
+def check_limits(target: Target, *, train: "Extent", validation: "Extent | None") -> Iterator[Finding]:
+    """Yield what a target's limits say against the number and size of rows.
+
+    Where more files than one are taken, `max_rows` is that of a file.
+    """
+    limits = target.limits
     validation = validation or Extent()
     shares = limits.max_validation_share or 1.0
     counted: Sequence[tuple[str, int, int | float | None]] = (
-        ("training rows", train.rows, limits.max_rows),
+        ("training rows", train.rows, None if target.may_split else limits.max_rows),
         ("validation rows", validation.rows, limits.max_validation_rows),
         ("bytes of validation rows", validation.size_bytes, limits.max_validation_bytes),
         ("validation rows", validation.rows, shares * train.rows if limits.max_validation_share else None),
