@@ -3,7 +3,7 @@
 import csv
 import io
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import IO, Any
 
@@ -98,8 +98,7 @@ def of_array(stream: Stream, name: str) -> Iterator[Block]:
 def of_csv(stream: Stream, name: str, delimiter: str) -> Iterator[Block]:
     """Yield a table's rows by the names in its first line; an empty cell is a missing value."""
     csv.field_size_limit(min(sys.maxsize, MAX_ROW_BYTES))
-    text = io.TextIOWrapper(io.BufferedReader(stream), encoding="utf-8", newline="")
-    reader = csv.reader(text, delimiter=delimiter, strict=True)
+    reader = csv.reader(_decoded(io.BufferedReader(stream), name), delimiter=delimiter, strict=True)
     names: list[str] | None = None
     rows: list[bytes | RawRow] = []
     lines: list[int] = []
@@ -117,10 +116,16 @@ def of_csv(stream: Stream, name: str, delimiter: str) -> Iterator[Block]:
                 rows, lines = [], []
     except csv.Error as error:
         raise DataError(f"not valid CSV: {error}. Mend it.", file=name, line=line, code="E002") from None
-    except UnicodeDecodeError as error:
-        message = f"is not UTF-8 ({error.reason}). Save it as UTF-8."
-        raise DataError(message, file=name, line=line, code="E001") from None
     yield Block(rows, lines, 0)
+
+
+def _decoded(lines: Iterable[bytes], name: str) -> Iterator[str]:
+    for number, line in enumerate(lines, start=1):
+        try:
+            yield line.decode()
+        except UnicodeDecodeError as error:
+            message = f"is not UTF-8 ({error.reason}). Save it as UTF-8."
+            raise DataError(message, file=name, line=number, code="E001") from None
 
 
 def _names(cells: list[str], file: str) -> list[str]:

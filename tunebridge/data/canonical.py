@@ -10,7 +10,7 @@ from typing import Any
 
 import orjson
 
-from tunebridge.data.example import Example, Feature, Kind
+from tunebridge.data.example import Example, Feature, Kind, Message
 from tunebridge.data.targets import CanonicalRow
 
 FIELDS = frozenset(Example.model_fields)
@@ -18,6 +18,7 @@ ROLES = frozenset({"system", "developer", "user", "assistant", "tool"})
 PLAIN_ROLES = ROLES - {"tool"}
 SPLITS = frozenset({"train", "validation", "test"})
 DETAILS = frozenset({"auto", "low", "high"})
+TURN = frozenset(Message.model_fields)
 TEXTS = frozenset({"content", "name", "tool_call_id", "reasoning"})
 
 
@@ -151,14 +152,16 @@ def _messages(messages: list[Any]) -> list[Any]:
             raise Unsure
         if len(message) == 2 and type(message.get("content")) is str:
             continue
-        mended = {key: _message_field(key, value) for key, value in message.items() if value is not None}
+        mended = {
+            key: _turn_field(key, value) for key, value in message.items() if value is not None or key not in TURN
+        }
         if mended != message or type(mended.get("weight")) is not type(message.get("weight")):
             changed = changed or list(messages)
             changed[number] = mended
     return changed or messages
 
 
-def _message_field(key: str, value: Any) -> Any:
+def _turn_field(key: str, value: Any) -> Any:
     known = type(value)
     if key == "role" or (key in TEXTS and known is str):
         return value
