@@ -220,9 +220,8 @@ class Translation:
             else:
                 self.warn(f"{problem.message}. data.lossy: error refuses such rows.")
         if policy == "allow" and self.rows.refused:
-            self.warn(
-                f"{self.rows.refused_rows} of {self.rows.rows} rows are left out: {target.name} cannot take them."
-            )
+            left_out = f"{self.rows.refused_rows} of {self.rows.rows} rows"
+            self.warn(f"{left_out} are left out, because {self.rows.target} cannot take them.")
         train, held_out = (Extent(len(split or ())) for split in (self.dataset.train, self.dataset.validation))
         for finding in check_limits(target, train=train, validation=held_out):
             field = "data.validation" if "validation" in finding.message else "data.train"

@@ -130,6 +130,8 @@ def plan(made: Plan, *, defaults: bool = True) -> None:
         sent = f"{report.sent_as} = {short(report.sent, 40)}" if report.sent_as else short(report.value, 40)
         grid.add_row(escape(report.field), f"[{style}]{report.outcome}[/{style}]", escape(sent), escape(report.reason))
     _out.print(grid)
+    if made.rows is not None:
+        text(_losses(made.rows))
     for message in made.warnings:
         warning(message)
     _out.print(f"[dim]plan {made.digest}[/dim]")
@@ -147,10 +149,14 @@ def checked(report: Report, found: Sequence[Problem], target: RowsReport | None)
         keys = ", ".join(f"{key} ({count:,})" for key, count in report.metadata_keys.items())
         text(f"kept as metadata: {keys}")
     if target is not None:
-        lost = f"{target.lossy_rows:,} with a loss, {target.refused_rows:,} refused"
-        text(f"{target.target}: {target.exact:,} of {target.rows:,} rows exact, {lost}")
+        text(_losses(target))
     problems([problem for problem in found if problem.severity == "error"])
     _code_table(report, found)
+
+
+def _losses(rows: RowsReport) -> str:
+    lost = f"{rows.lossy_rows:,} with a loss, {rows.refused_rows:,} refused"
+    return f"{rows.target}: {rows.exact:,} of {rows.rows:,} rows exact, {lost}"
 
 
 def _code_table(report: Report, found: Sequence[Problem]) -> None:

@@ -143,3 +143,9 @@ class Example(SpecModel):
     def to_json(self) -> dict[str, Any]:
         """Return the canonical form: the set fields only, as plain JSON values."""
         return self.model_dump(mode="json", exclude_none=True)
+
+
+def row_schema() -> dict[str, Any]:
+    """Return the JSON schema of a canonical row."""
+    schema = Example.model_json_schema()
+    return {"$schema": "https://json-schema.org/draft/2020-12/schema", **schema, "title": "TuneBridge row"}
