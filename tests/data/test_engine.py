@@ -7,6 +7,7 @@ import sys
 import time
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -20,7 +21,7 @@ from tunebridge.data.example import Example
 from tunebridge.data.files import check, convert, split
 from tunebridge.data.library import Library
 from tunebridge.data.loading import job_of, load_dataset
-from tunebridge.errors import DataError
+from tunebridge.errors import DataError, PluginError
 from tunebridge.spec import DataSpec
 
 
@@ -87,6 +88,7 @@ def test_what_was_not_used_is_removed_and_what_is_broken_is_not_kept(tmp_path: P
 READ = """
 import sys
 from pathlib import Path
+from typing import Any
 from tunebridge.data.loading import load_dataset
 from tunebridge.spec import DataSpec
 print(load_dataset(DataSpec(train=sys.argv[1]), folder=Path(sys.argv[2])).fingerprint)
@@ -248,3 +250,25 @@ def test_the_rejected_rows_are_those_that_are_wrong(tmp_path: Path) -> None:
     assert [(row["line"], row["codes"]) for row in wrong] == [(2, ["E002"]), (4, ["E009"])]
     assert wrong[0]["row"] == '{"messages": [}'
     Library(tmp_path)  # a folder is only made when it is needed
+
+
+def fails(row: object) -> Any:
+    """A target's conversion that a plugin's author got wrong."""
+    raise KeyError("content")
+
+
+def test_a_target_that_fails_is_named(tmp_path: Path) -> None:
+    job = replace(job_of(write(tmp_path, [good(1)])), target=replace(target(), convert=fails))
+    with pytest.raises(PluginError, match="fake/turns failed on a row"):
+        convert(job, tmp_path / "out")
+    assert list((tmp_path / "out").iterdir()) == []
+    with pytest.raises(DataError, match="Use one worker"):
+        run(replace(job, target=replace(target(), convert=lambda row: fails(row)), workers=2))
+
+
+def test_too_many_strata_are_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("tunebridge.data.split.MAX_STRATA", 10)
+    rows = [chat(("user", f"Q{n}"), ("assistant", "a"), metadata={"user": n}) for n in range(50)]
+    data = write(tmp_path, rows).model_copy(update={"validation": 0.2, "stratify": "user"})
+    with pytest.raises(DataError, match="more than 10 different values"):
+        load_dataset(data, folder=tmp_path / "data")

@@ -86,6 +86,10 @@ def test_tables_of_arrow(tmp_path: Path) -> None:
     wanted = (*EXAMPLES[:6], Example.model_validate(named[6]))
     for name in ("rows.parquet", "file.arrow", "stream.arrow"):
         assert read(tmp_path, str(tmp_path / name)) == wanted
+    pictures = pyarrow.Table.from_pylist([{**row, "picture": b"png"} for row in named])
+    parquet.write_table(pictures, tmp_path / "rows.parquet")
+    with pytest.raises(DataError, match="rows.parquet:1: E003 the row holds a value that JSON cannot"):
+        read(tmp_path, str(tmp_path / "rows.parquet"))
     (tmp_path / "rows.parquet").write_bytes(b"PAR1 and nothing else")
     with pytest.raises(DataError, match="cannot be read"):
         read(tmp_path, str(tmp_path / "rows.parquet"))

@@ -25,7 +25,7 @@ from tunebridge.data.scan import scan
 from tunebridge.data.shapes import RawRow
 from tunebridge.data.split import Splitter
 from tunebridge.data.targets import CanonicalRow, Converted, Target
-from tunebridge.errors import DataError
+from tunebridge.errors import DataError, PluginError
 
 SHORT_ANSWER = 96
 """Bytes of a canonical turn whose answer may be a class's name."""
@@ -115,68 +115,97 @@ def convert_batch(
 
     Without a recipe the shape is found from the rows themselves; DataError where it is not clear.
     """
-    recipe = recipe or Recipe(choose(sample(rows), None, READERS))
-    batch = Batch()
-    is_chat = recipe.reader.convert is shapes.chat and not recipe.columns
+    maker = _Maker(recipe or Recipe(choose(sample(rows), None, READERS)))
     for line, raw in zip(lines if lines is not None else range(1, len(rows) + 1), rows, strict=False):
+        maker.add(line, raw)
+    return maker.batch
+
+
+class _Maker:
+    """Makes one batch, row by row. What every row needs is looked up once."""
+
+    def __init__(self, recipe: Recipe) -> None:
+        self.batch = Batch()
+        self._recipe, self._splitter = recipe, recipe.splitter
+        self._is_chat = recipe.reader.convert is shapes.chat and not recipe.columns
+        self._files = {side: place_of(recipe.file, 0, held_out=side) for side in (False, True)}
+        self._is_plain_work = recipe.splitter is None and recipe.count_tokens is None
+
+    def add(self, line: int, raw: bytes | RawRow) -> None:
+        """Take in one raw row."""
         if isinstance(raw, bytes) and (not raw or raw.isspace()):
-            batch.blank += 1
-            continue
+            self.batch.blank += 1
+            return
+        recipe = self._recipe
         try:
             row = decode(raw) if isinstance(raw, bytes) else raw
             # A plain chat row is canonical as it stands; most rows of most files are.
-            roles = plain_roles(row) if is_chat else None
+            roles = plain_roles(row) if self._is_chat else None
             canonical = row if roles is not None else to_canonical(row, recipe.reader, recipe.readers, recipe.columns)
             parts = parts_of(canonical)
             if isinstance(raw, bytes):
                 refuse_double_keys(raw, row, parts.text if canonical is row else None)
             found = check_plain(roles, canonical) if roles is not None else list(check_row(canonical))
-            if found and any(finding.code[0] == "E" for finding in found):
-                batch.first_lines.setdefault(kind_of(canonical), line)
-                raise WrongRow(*found)
-            _keep(batch, line, canonical, parts, roles, recipe)
+            if found:
+                self._judge(line, canonical, found)
+            self._keep(line, canonical, parts, roles)
         except WrongRow as wrong:
-            _reject(batch, line, raw, wrong.findings)
-            continue
+            self._reject(line, raw, wrong.findings)
+            return
         except DataError as error:
-            _reject(batch, line, raw, (finding_of(error),))
-            continue
-        batch.findings += [(line, finding) for finding in found]
+            self._reject(line, raw, (finding_of(error),))
+            return
+        except orjson.JSONEncodeError:
+            message, fix = "the row holds a value that JSON cannot, such as bytes or a date", "Leave its column out."
+            self._reject(line, raw, (Finding("E003", message, fix),))
+            return
+        if found:
+            self.batch.findings += [(line, finding) for finding in found]
         if "metadata" in canonical and "metadata" not in row:
-            batch.metadata_keys.update(canonical["metadata"].keys())
-    return batch
+            self.batch.metadata_keys.update(canonical["metadata"].keys())
 
+    def _judge(self, line: int, row: CanonicalRow, found: Sequence[Finding]) -> None:
+        if any(finding.code[0] == "E" for finding in found):
+            self.batch.first_lines.setdefault(kind_of(row), line)
+            raise WrongRow(*found)
 
-def _reject(batch: Batch, line: int, raw: bytes | RawRow, findings: Sequence[Finding]) -> None:
-    batch.findings += [(line, finding) for finding in findings]
-    text = raw if isinstance(raw, bytes) else orjson.dumps(raw, default=str)
-    batch.rejected.append(Rejected(line, text, tuple(dict.fromkeys(finding.code for finding in findings))))
+    def _reject(self, line: int, raw: bytes | RawRow, findings: Sequence[Finding]) -> None:
+        self.batch.findings += [(line, finding) for finding in findings]
+        text = raw if isinstance(raw, bytes) else orjson.dumps(raw, default=str)
+        codes = tuple(dict.fromkeys(finding.code for finding in findings))
+        self.batch.rejected.append(Rejected(line, text, codes))
 
+    def _keep(self, line: int, row: CanonicalRow, parts: Parts, roles: tuple[str, ...] | None) -> None:
+        batch, recipe, kind = self.batch, self._recipe, kind_of(row)
+        asked = hashlib.sha256(parts.asked).digest()
+        is_held_out = self._splitter.is_held_out(row, asked) if self._splitter else recipe.held_out
+        side = batch.held_out if is_held_out else batch.train
+        place = self._files[is_held_out] | line
+        batch.first_lines.setdefault(kind, line)
+        batch.places.append(place)
+        side.rows.append(parts.text)
+        side.places.append(place)
+        side.kinds[kind] += 1
+        if roles is None and (features := features_of(row)):
+            side.features.update(features)
+        has_answer = kind == "sft"
+        batch.digests.append(parts.digests(asked, has_answer=has_answer))
+        _count_answer(batch, parts.answer if has_answer else b"")
+        if found := scan(parts.text):
+            batch.findings += [(line, Finding(each.code, each.what, _FIXES[each.code])) for each in found]
+        if recipe.target is not None:
+            _convert(side, row, recipe.target)
+        if not self._is_plain_work:
+            self._measure(line, row, asked)
 
-def _keep(  # all that is known of the row
-    batch: Batch, line: int, row: CanonicalRow, parts: Parts, roles: tuple[str, ...] | None, recipe: Recipe
-) -> None:
-    asked = hashlib.sha256(parts.asked).digest()
-    is_held_out = recipe.splitter.is_held_out(row, asked) if recipe.splitter else recipe.held_out
-    side = batch.held_out if is_held_out else batch.train
-    place, kind = place_of(recipe.file, line, held_out=is_held_out), kind_of(row)
-    batch.first_lines.setdefault(kind, line)
-    batch.places.append(place)
-    side.rows.append(parts.text)
-    side.places.append(place)
-    side.kinds[kind] += 1
-    if roles is None and (features := features_of(row)):
-        side.features.update(features)
-    batch.digests.append(parts.digests(asked, has_answer=kind == "sft"))
-    _count_answer(batch, parts.answer if kind == "sft" else b"")
-    if found := scan(parts.text):
-        batch.findings += [(line, Finding(each.code, each.what, _FIXES[each.code])) for each in found]
-    if recipe.splitter is not None and recipe.splitter.is_survey:
-        recipe.splitter.survey(batch.strata, row, asked)
-    if recipe.target is not None:
-        _convert(side, row, recipe.target)
-    if recipe.count_tokens is not None and recipe.max_tokens is not None:
-        _measure(batch, line, row, recipe.count_tokens, recipe.max_tokens)
+    def _measure(self, line: int, row: CanonicalRow, asked: bytes) -> None:
+        """Count the row to its stratum, and note whether it is too long."""
+        recipe = self._recipe
+        if recipe.splitter is not None and recipe.splitter.is_survey:
+            recipe.splitter.survey(self.batch.strata, row, asked)
+        if recipe.count_tokens is not None and recipe.max_tokens is not None:
+            too_long = _too_long(line, row, recipe.count_tokens, recipe.max_tokens)
+            self.batch.too_long += [too_long] if too_long else []
 
 
 _FIXES = {
@@ -192,21 +221,29 @@ def _count_answer(batch: Batch, answer: bytes) -> None:
         batch.short_answers[answer] += 1
 
 
+def convert_row(row: CanonicalRow, target: Target) -> Converted:
+    """Convert one row; PluginError when the target itself fails."""
+    try:
+        return target.convert(row)
+    except Exception as error:  # a third party's code may raise anything
+        message = f"the shape {target.backend}/{target.name} failed on a row ({type(error).__name__})."
+        raise PluginError(f"{message} Report it to the author of its plugin.") from error
+
+
 def _convert(side: Side, row: CanonicalRow, target: Target) -> None:
-    converted = target.convert(row)
-    if converted.losses or converted.refused:
+    rows, losses, refused = converted = convert_row(row, target)
+    if losses or refused is not None:
         side.inexact.append((len(side.rows) - 1, converted._replace(rows=())))
-    side.converted.append(tuple([orjson.dumps(each) for each in converted.rows]) if not converted.refused else ())
+    side.converted.append(() if refused is not None else tuple([orjson.dumps(each) for each in rows]))
 
 
-def _measure(
-    batch: Batch, line: int, row: CanonicalRow, count_tokens: Callable[[CanonicalRow], int], max_tokens: int
-) -> None:
-    """Note a row that is longer than the limit, and whether anything of its last answer is left."""
+def _too_long(
+    line: int, row: CanonicalRow, count_tokens: Callable[[CanonicalRow], int], max_tokens: int
+) -> TooLong | None:
+    """Return what is known of a row that is longer than the limit."""
     tokens = count_tokens(row)
     if tokens <= max_tokens:
-        return
+        return None
     messages = row.get("messages", ())
     before = {**row, "messages": messages[:-1]} if len(messages) > 1 else None
-    is_lost = before is not None and count_tokens(before) >= max_tokens
-    batch.too_long.append(TooLong(line, tokens, is_lost))
+    return TooLong(line, tokens, is_answer_lost=before is not None and count_tokens(before) >= max_tokens)

@@ -45,17 +45,19 @@ def canonical_row(row: Mapping[str, Any]) -> CanonicalRow | None:
 def plain_roles(row: Mapping[str, Any]) -> tuple[str, ...] | None:
     """Return the roles of a row of plain turns, which is canonical as it stands; None of any other row.
 
-    A plain turn is a role and a text, and nothing else; tools answer with more than that.
+    A plain turn is a role and a text, and nothing else; tools answer with more than that. An answer is not blank.
     """
     messages = row.get("messages")
     if len(row) != 1 or type(messages) is not list:
         return None
     roles = []
     for message in messages:
-        if type(message) is not dict or len(message) != 2 or type(message.get("content")) is not str:
+        if type(message) is not dict or len(message) != 2:
             return None
-        role = message.get("role")
-        if type(role) is not str or role not in PLAIN_ROLES:
+        role, content = message.get("role"), message.get("content")
+        if type(content) is not str or type(role) is not str or role not in PLAIN_ROLES:
+            return None
+        if (not content or content.isspace()) and role == "assistant":
             return None
         roles.append(role)
     return tuple(roles)

@@ -15,6 +15,8 @@ from tunebridge.errors import DataError
 
 MAX_PROBLEMS = 50
 MAX_WARNINGS = 200
+MAX_KEYS = 1000
+"""Different keys of metadata that are counted; rows with keys like numbers would fill the memory."""
 MIN_ROWS_FOR_CLASSES = 50
 IMBALANCE = 0.9
 """Share of one answer from which on the rows are called unbalanced."""
@@ -74,8 +76,10 @@ class Collector:
         digests = array("Q", b"".join(batch.digests))
         self._content.add(digests[0::4], digests[1::4], batch.places)
         self._asked.add(digests[2::4], digests[3::4], batch.places)
-        self._metadata.update(batch.metadata_keys)
-        self._answers.update(batch.short_answers)
+        if len(self._metadata) < MAX_KEYS:
+            self._metadata.update(batch.metadata_keys)
+        if len(self._answers) < MAX_CLASSES:
+            self._answers.update(batch.short_answers)
         self._long_answers += batch.long_answers
         self._rejected += len(batch.rejected)
         self._blank += batch.blank

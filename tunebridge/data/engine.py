@@ -1,6 +1,7 @@
 """The one pass over files of any size: blocks of rows become batches, here or in several processes, merged in order."""
 
 import multiprocessing
+import pickle
 from array import array
 from collections import deque
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -72,7 +73,7 @@ def run(
 ) -> Report:
     """Read every row once and return what was found; good rows go to the sink, wrong ones to `rejected`."""
     if job.splitter is not None and job.splitter.is_survey:
-        job = replace(job, splitter=_surveyed(job))
+        job = replace(job, splitter=_surveyed(job, job.splitter))
     collector = _collector(job)
     done = 0
     for step in _steps(job, collector):
@@ -108,14 +109,12 @@ class _Task(NamedTuple):
     recipe: Recipe
 
 
-def _surveyed(job: Job) -> Splitter:
+def _surveyed(job: Job, splitter: Splitter) -> Splitter:
     """Read the rows once to count the strata; what is wrong with them is said when they are read again."""
-    assert job.splitter is not None
-    merged: dict[str, array[float]] = {}
+    strata: dict[str, array[float]] = {}
     for batch in batches(replace(job, target=None, count_tokens=None)):
-        for value, positions in batch.strata.items():
-            merged.setdefault(value, array("d")).extend(positions)
-    return job.splitter.decided(merged)
+        splitter.merge(strata, batch.strata)
+    return splitter.decided(strata)
 
 
 def _steps(job: Job, collector: Collector) -> Iterator[_Step]:
@@ -124,6 +123,7 @@ def _steps(job: Job, collector: Collector) -> Iterator[_Step]:
         for task in tasks:
             yield _step(task, _work(task))
         return
+    _require_portable(job)
     context = multiprocessing.get_context("spawn")
     with ProcessPoolExecutor(job.workers, mp_context=context) as pool:
         waiting: deque[tuple[_Task, Future[Batch]]] = deque()
@@ -134,6 +134,15 @@ def _steps(job: Job, collector: Collector) -> Iterator[_Step]:
                 yield _step(first, future.result())
         for first, future in waiting:
             yield _step(first, future.result())
+
+
+def _require_portable(job: Job) -> None:
+    """Raise DataError when a plugin's function cannot be sent to another process."""
+    try:
+        pickle.dumps((job.readers, job.target, job.count_tokens))
+    except (pickle.PicklingError, AttributeError, TypeError) as error:
+        message = f"a reader, a target or a token counter cannot work in other processes ({error}). Use one worker."
+        raise DataError(message) from None
 
 
 def _step(task: _Task, batch: Batch) -> _Step:

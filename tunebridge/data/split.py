@@ -53,10 +53,17 @@ class Splitter:
         if len(positions) <= MAX_EXACT:
             positions.append(self._position(row, asked))
 
+    def merge(self, strata: dict[str, "array[float]"], more: Mapping[str, "array[float]"]) -> None:
+        """Add what was counted in further rows; DataError when there are too many strata."""
+        for value, positions in more.items():
+            known = strata.setdefault(value, array("d"))
+            if len(known) <= MAX_EXACT:
+                known.extend(positions)
+        if len(strata) > MAX_STRATA:
+            raise DataError(f"data.stratify has more than {MAX_STRATA:,} different values. Choose a key with fewer.")
+
     def decided(self, strata: Mapping[str, "array[float]"]) -> "Splitter":
         """Return the splitter that gives each stratum its share, at least one row of two."""
-        if len(strata) > MAX_STRATA:
-            raise DataError(f"data.stratify has {len(strata):,} different values. Choose a key with fewer.")
         thresholds = {value: self._threshold(positions) for value, positions in strata.items()}
         return Splitter(self.share, self.seed, self.group, self.stratify, thresholds)
 

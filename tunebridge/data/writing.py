@@ -7,7 +7,7 @@ from typing import IO, Literal
 
 import orjson
 
-from tunebridge.data.batch import Side
+from tunebridge.data.batch import Side, convert_row
 from tunebridge.data.dataset import Dataset, Split, owner_only
 from tunebridge.data.places import file_and_line
 from tunebridge.data.problems import Finding, Problem
@@ -125,7 +125,7 @@ def count_losses(dataset: Dataset, target: Target) -> RowsReport:
     counter = LossCounter(target)
     for split in dataset.splits:
         for number, row in enumerate(split.rows()):
-            converted = target.convert(row)
+            converted = convert_row(row, target)
             if converted.refused is None and not converted.losses:
                 counter.add_exact(1)
             else:
@@ -239,7 +239,7 @@ def write_split(split: Split, target: Target, folder: Path, stem: str) -> list[P
     writer = ShardWriter(folder, stem, target)
     try:
         for row in split.rows():
-            writer.write([orjson.dumps(each) for each in target.convert(row).rows])
+            writer.write([orjson.dumps(each) for each in convert_row(row, target).rows])
         return writer.close()
     except BaseException:
         writer.discard()
