@@ -2,7 +2,7 @@
 
 import logging
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -18,6 +18,7 @@ from tunebridge.data.engine import Job as RowsJob
 from tunebridge.data.engine import Progress
 from tunebridge.data.example import Message
 from tunebridge.data.loading import job_of, load_dataset
+from tunebridge.data.targets import CanonicalRow
 from tunebridge.errors import DataError, JobFailed, MissingDependency, TuneBridgeError
 from tunebridge.job import Artifact, Event, Job, JobStatus, Metric
 from tunebridge.plan import Plan
@@ -40,6 +41,10 @@ class CheckOptions:
     """Errors that are listed; all are counted."""
     rejected: Path | None = None
     """File for the rows that are wrong."""
+    count_tokens: Callable[[CanonicalRow], int] | None = None
+    """Counts a row's tokens; unset: nothing is said of rows that are too long."""
+    max_tokens: int | None = None
+    """Tokens of a row at most; unset: what the backend's shape of row takes."""
     progress: Progress | None = None
 
 
@@ -86,7 +91,8 @@ class Client:
         backend, _, name = (target or "").partition("/")
         found = self.plugins.targets(backend) if target else []
         if found:
-            job = replace(job, target=files.choose_target(found, name or None, files.kinds_of_first_rows(job), backend))
+            chosen = files.choose_target(found, name or None, files.kinds_of_first_rows(job), backend)
+            job = replace(job, target=chosen, max_tokens=job.max_tokens or chosen.limits.max_row_tokens)
         checked = files.check(job, rejected=options.rejected, progress=options.progress)
         if target and not found:
             can = self.plugins.backend(backend).capabilities
@@ -245,7 +251,13 @@ class Client:
 
     def _rows_job(self, data: DataSpec, options: CheckOptions, *, seed: int = 0) -> RowsJob:
         job = job_of(data, seed=seed, readers=self.plugins.readers())
-        return replace(job, workers=options.workers, max_problems=options.max_problems)
+        return replace(
+            job,
+            workers=options.workers,
+            max_problems=options.max_problems,
+            count_tokens=options.count_tokens,
+            max_tokens=options.max_tokens,
+        )
 
     def _data_folder(self) -> Path | None:
         """Return where canonical rows are kept, None where nothing can be written."""

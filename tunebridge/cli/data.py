@@ -57,7 +57,7 @@ def check(  # noqa: PLR0913  # each is an option of the command
 
     data = _data(files, validation, format_, columns)
     with render.reading("checking", quiet=as_json) as progress:
-        options = CheckOptions(workers, max_errors, rejected, progress)
+        options = CheckOptions(workers, max_errors, rejected, progress=progress)
         checked = Client().check_rows(data, target=target, options=options)
     report = checked.report
     if as_json:

@@ -17,7 +17,6 @@ from tunebridge.spec import SpecModel
 
 BYTE_ORDER_MARK = b"\xef\xbb\xbf"
 MAX_NAMED = 5
-MAX_CODES = 100
 
 Policy = Literal["error", "warn", "allow"]
 """Value of `data.lossy`."""
@@ -44,6 +43,9 @@ class RowsReport(SpecModel):
     lossy: tuple[LossCount, ...] = ()
     refused: tuple[LossCount, ...] = ()
     """Rows that the target cannot take; left out of the files where `data.lossy` is `allow`."""
+    train_rows: int = 0
+    """Rows that are sent to train on; more than there are where conversations are unrolled."""
+    validation_rows: int = 0
 
     @property
     def refused_rows(self) -> int:
@@ -80,18 +82,26 @@ class LossCounter:
         elif not converted.losses:
             self._exact += 1
         else:
-            for code in {loss.code: loss for loss in converted.losses}.values():
-                _see(self._lossy, code, place)
+            for loss in {loss.code: loss for loss in converted.losses}.values():
+                _see(self._lossy, loss, place)
 
     def add_exact(self, rows: int) -> None:
         """Count rows that lost nothing."""
         self._rows += rows
         self._exact += rows
 
-    def report(self) -> RowsReport:
-        """Return the counts."""
+    def report(self, *, train_rows: int, validation_rows: int) -> RowsReport:
+        """Return the counts, with how many rows are sent."""
         lossy, refused = (tuple(_counted(*item) for item in seen.items()) for seen in (self._lossy, self._refused))
-        return RowsReport(target=self._target, rows=self._rows, exact=self._exact, lossy=lossy, refused=refused)
+        return RowsReport(
+            target=self._target,
+            rows=self._rows,
+            exact=self._exact,
+            lossy=lossy,
+            refused=refused,
+            train_rows=train_rows,
+            validation_rows=validation_rows,
+        )
 
 
 @dataclass
@@ -123,14 +133,16 @@ def _problem(code: str, loss: LossCount, report: RowsReport) -> Problem:
 def count_losses(dataset: Dataset, target: Target) -> RowsReport:
     """Return what the rows lose in a target's shape, without writing them."""
     counter = LossCounter(target)
-    for split in dataset.splits:
+    sent = [0, 0]
+    for side, split in enumerate(dataset.splits):
         for number, row in enumerate(split.rows()):
             converted = convert_row(row, target)
             if converted.refused is None and not converted.losses:
                 counter.add_exact(1)
             else:
                 counter.add(converted, place_name(split, number))
-    return counter.report()
+            sent[side] += len(converted.rows) if converted.refused is None else 0
+    return counter.report(train_rows=sent[0], validation_rows=sent[1])
 
 
 def place_name(split: Split, number: int) -> str:
@@ -156,6 +168,8 @@ def check_limits(target: Target, *, train: "Extent", validation: "Extent | None"
     for what, found, most in counted:
         if most is not None and found > most:
             yield Finding("E012", f"{found:,} {what}, at most {most:,.0f} are taken", "Take fewer.")
+    if not train.rows:
+        yield Finding("E010", "no training row is left", "Add rows that the backend can take.")
     if limits.min_rows is not None and train.rows < limits.min_rows:
         yield Finding("E012", f"{train.rows:,} training rows, at least {limits.min_rows:,} are needed", "Add rows.")
 
@@ -266,7 +280,7 @@ class LossSink:
     @property
     def report(self) -> RowsReport:
         """What the rows lost."""
-        return self._counter.report()
+        return self._counter.report(train_rows=self.train.rows, validation_rows=self.validation.rows)
 
 
 class TargetSink(LossSink):
