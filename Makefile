@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 PIP := $(BIN)/pip --disable-pip-version-check install --quiet --constraint constraints.txt
 OLDER_AND_NEWER := 3.12 3.13
 
-.PHONY: help quickstart test test-all test-pythons test-parity check format docs freeze clean
+.PHONY: help quickstart test test-all test-pythons test-parity check format docs bench-data freeze clean
 
 help:  ## Show this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*##/\t/' | expand -t 16
@@ -67,9 +67,14 @@ format: $(VENV)/.dev  ## Format and mend what can be mended
 docs: $(VENV)/.dev  ## Write the generated reference again
 	$(BIN)/python -m tools.reference
 
+bench-data:  ## Measure how fast rows are checked and converted, beside others (10 minutes, its own environment)
+	@test -x $(VENV)-bench/bin/python || $(PYTHON) -m venv $(VENV)-bench
+	$(VENV)-bench/bin/pip --disable-pip-version-check install --quiet --editable . "datasets>=5.2"
+	$(VENV)-bench/bin/python -m benchmarks.data
+
 freeze: $(VENV)/.dev  ## Write the installed versions into constraints.txt
 	{ sed -n '/^#/p' constraints.txt; $(BIN)/pip freeze --exclude-editable | sed 's/+cpu//' | sort -f; } > constraints.new
 	mv constraints.new constraints.txt
 
 clean:  ## Remove what make installed and what tests left
-	rm -rf $(VENV) $(addprefix $(VENV)-,$(OLDER_AND_NEWER) parity) build dist .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	rm -rf $(VENV) $(addprefix $(VENV)-,$(OLDER_AND_NEWER) parity bench) build dist .pytest_cache .mypy_cache .ruff_cache .hypothesis

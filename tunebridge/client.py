@@ -1,6 +1,7 @@
 """The facade: everything that a user of TuneBridge does, from Python or behind the command line."""
 
 import logging
+import os
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
@@ -9,22 +10,16 @@ from tunebridge import specfile
 from tunebridge import submit as submission
 from tunebridge import watch as watching
 from tunebridge.backend import Backend, Check, Generation, GenerationParameters, Rehearsal
-from tunebridge.data import counters
-from tunebridge.data.checks import Problem, Row
 from tunebridge.data.dataset import Dataset
 from tunebridge.data.example import Message
-from tunebridge.data.preview import Preview
-from tunebridge.data.readers import READERS, load_dataset, read_file
-from tunebridge.data.rendering import Renderer, preview_rows
-from tunebridge.data.targets import LocatedRow
-from tunebridge.data.token_report import SplitTokens, count_rows
-from tunebridge.errors import JobFailed, MissingDependency, SpecError, TuneBridgeError, UnsupportedFeature
+from tunebridge.data.loading import load_dataset
+from tunebridge.errors import JobFailed, MissingDependency, TuneBridgeError, UnsupportedFeature
 from tunebridge.job import Artifact, Deployment, Event, Job, JobStatus, Metric
 from tunebridge.plan import Plan
 from tunebridge.plugins import Plugins, missing_requirement, require_installed
-from tunebridge.spec import DataSpec, JobSpec
-from tunebridge.store import Store
-from tunebridge.training.sources import locate
+from tunebridge.rows import Rows
+from tunebridge.spec import JobSpec
+from tunebridge.store import Store, default_home
 
 logger = logging.getLogger(__name__)
 
@@ -39,6 +34,8 @@ class Client:
 
     def __init__(self, home: Path | None = None, *, plugins: Plugins | None = None) -> None:
         self.plugins = plugins or plugins_module.discover()
+        self.rows = Rows(self.plugins)
+        """What is done with files of rows without a job."""
         self._home = home
         self._store: Store | None = None
         self._backends: dict[str, Backend] = {}
@@ -80,49 +77,6 @@ class Client:
             )
         return self.backend(name).check()
 
-    def check_rows(self, path: Path, *, format: str | None = None) -> tuple[Sequence[Row], Sequence[Problem]]:
-        """Return a file's rows and everything that is wrong with them."""
-        data = DataSpec(train=str(path), format=format)
-        return read_file(path, data, (*READERS, *self.plugins.readers()))
-
-    def preview(
-        self,
-        path: Path,
-        model: str,
-        *,
-        shown: int = 3,
-        checked: int = 1000,
-        max_length: int | None = None,
-        format: str | None = None,
-    ) -> Preview:
-        """Return a file's first rows as the model sees them, and what is odd about the first `checked` rows.
-
-        `model` is a folder, a hub id or `tunebridge/nano`; SpecError when its chat template cannot be had.
-        """
-        if counters.encoding_name(model):
-            raise SpecError(
-                f"The service does not publish the chat template of {model}, so nobody can show what it sees. "
-                f"Count its tokens with `tunebridge data tokens`."
-            )
-        rows = self._canonical_rows(path, format)
-        most = max_length or locate(model).default_max_length
-        with Renderer(model) as renderer:
-            return preview_rows(renderer, rows, file=str(path), max_length=most, shown=shown, checked=checked)
-
-    def count_tokens(
-        self, path: Path, model: str, max_length: int | None = None, *, format: str | None = None
-    ) -> Sequence[SplitTokens]:
-        """Return the tokens of a file's rows for a model, by split; exact where its tokenizer is at hand."""
-        rows = self._canonical_rows(path, format)
-        return count_rows(rows, counters.counter_for(model), file=str(path), max_length=max_length)
-
-    def max_row_tokens(self, model: str, *, backend: str | None = None) -> int | None:
-        """Return the most tokens per row that a backend, or a model at hand, takes; None where it is not known."""
-        if counters.is_at_hand(model):
-            return locate(model).default_max_length
-        limits = [target.limits.max_row_tokens for target in self.plugins.targets(backend)] if backend else []
-        return min((limit for limit in limits if limit is not None), default=None)
-
     def spec(self, job: JobLike, *, backend: str | None = None, overrides: Sequence[str] = ()) -> JobSpec:
         """Return the JobSpec of a job file, with overrides such as `hyperparameters.epochs=2`."""
         if isinstance(job, JobSpec):
@@ -130,8 +84,9 @@ class Client:
         return specfile.load(Path(job), overrides=overrides, backend=backend)
 
     def dataset(self, spec: JobSpec) -> Dataset:
-        """Read and check the job's rows."""
-        return load_dataset(spec.data, seed=spec.hyperparameters.seed or 0, readers=self.plugins.readers())
+        """Read and check the job's rows; they are kept in canonical form in the store's folder `data`."""
+        seed, readers = spec.hyperparameters.seed or 0, self.plugins.readers()
+        return load_dataset(spec.data, seed=seed, readers=readers, folder=self._data_folder())
 
     def plan(self, job: JobLike, *, backend: str | None = None, overrides: Sequence[str] = ()) -> Plan:
         """Translate a job for its backend, offline; the plan may hold refused fields."""
@@ -308,13 +263,14 @@ class Client:
         job = self._finished(target)
         return self._backend_of(job).generate(job, prompts, parameters or GenerationParameters())
 
-    def _canonical_rows(self, path: Path, format: str | None) -> Iterator[LocatedRow]:
-        """Yield a file's rows; those that cannot be read are left out, with a warning in the log."""
-        rows, problems = self.check_rows(path, format=format)
-        wrong = sum(problem.severity == "error" for problem in problems)
-        if wrong:
-            logger.warning("%s has %d error(s); rows that cannot be read are left out here", path, wrong)
-        return (LocatedRow(row.line, row.example.to_json()) for row in rows)
+    def _data_folder(self) -> Path | None:
+        """Return where canonical rows are kept, None where nothing can be written."""
+        folder = (self._home or default_home()).absolute() / "data"
+        try:
+            folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+        except OSError:
+            return None
+        return folder if os.access(folder, os.W_OK) else None
 
     def _backend_of(self, job: Job) -> Backend:
         return self.rehearsal(job.backend).backend if job.rehearsal else self.backend(job.backend)

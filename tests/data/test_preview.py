@@ -15,7 +15,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tunebridge.cli.preview_page import page, shown
-from tunebridge.data.checks import Problem
+from tunebridge.data.problems import Problem
 from tunebridge.data.example import Example, Message
 from tunebridge.data.preview import (
     Preview,

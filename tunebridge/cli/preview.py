@@ -57,7 +57,7 @@ def preview(  # noqa: PLR0913  # each is an option of the command
     client = Client()
     name = _model(client, for_, model)
     with render.waiting(f"The first rows are rendered for {name} ..."):
-        made = client.preview(file, name, shown=rows, checked=check_rows, max_length=max_length, format=format_)
+        made = client.rows.preview(file, name, shown=rows, checked=check_rows, max_length=max_length, format=format_)
     if html is not None:
         html.write_text(page(made), encoding="utf-8")
     if as_json:
@@ -90,9 +90,9 @@ def tokens(
 
     client = Client()
     name = _model(client, for_, model)
-    most = max_length if max_length is not None else client.max_row_tokens(name, backend=for_)
+    most = max_length if max_length is not None else client.rows.max_row_tokens(name, backend=for_)
     with render.waiting(f"Tokens are counted for {name} ..."):
-        counted = [split for file in files for split in client.count_tokens(file, name, most, format=format_)]
+        counted = [split for file in files for split in client.rows.count_tokens(file, name, most, format=format_)]
     if as_json:
         splits = [{**render.plain(split), "total": render.plain(split.total)} for split in counted]
         render.document({"model": name, "max_length": most, "splits": splits})

@@ -15,7 +15,7 @@ import re
 from collections.abc import Iterable, Iterator, Sequence
 from typing import Any, Literal
 
-from tunebridge.data.checks import Problem
+from tunebridge.data.problems import Problem
 from tunebridge.data.tokens import RenderedRow, has_generation_marks, trained_spans
 from tunebridge.spec import SpecModel
 

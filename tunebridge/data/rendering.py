@@ -11,8 +11,8 @@ from contextlib import suppress
 from itertools import islice
 from typing import IO, Any
 
-from tunebridge.data.checks import Problem
 from tunebridge.data.preview import Preview, RowPreview
+from tunebridge.data.problems import Problem
 from tunebridge.data.targets import CanonicalRow, LocatedRow
 from tunebridge.errors import DataError, MissingDependency, SpecError, TuneBridgeError
 

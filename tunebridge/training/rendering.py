@@ -17,7 +17,7 @@ import sys
 from collections.abc import Callable
 from typing import Any
 
-from tunebridge.data.checks import Problem
+from tunebridge.data.problems import Problem
 from tunebridge.data.example import Example
 from tunebridge.data.preview import Answer, at, check_rendered, check_template, preview_row
 from tunebridge.data.tokens import RenderedRow, end_tokens
