@@ -10,9 +10,9 @@ from typing import Any
 import pytest
 
 from tunebridge import quickstart
-from tunebridge.data.problems import Problem
 from tunebridge.data.engine import run
 from tunebridge.data.loading import job_of
+from tunebridge.data.problems import Problem
 from tunebridge.errors import DataError
 from tunebridge.evaluation import metrics
 from tunebridge.spec import DataSpec

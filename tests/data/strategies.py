@@ -156,7 +156,7 @@ def tidy_rows(draw: st.DrawFn, kind: str) -> Row:
 @st.composite
 def wild_turns(draw: st.DrawFn) -> Row:
     """Any turn that a Message allows, sensible or not."""
-    content = st.none() | st.just("") | TEXTS | st.lists(TEXT_PARTS | IMAGES | OBJECTS, max_size=3)
+    content = st.none() | st.just("") | TEXTS | st.lists(TEXT_PARTS | IMAGES, max_size=3)
     call = st.fixed_dictionaries(
         {
             "id": st.sampled_from(["a", "b", ""]),

@@ -80,8 +80,6 @@ REFUSED: list[tuple[str, str, dict[str, Any]]] = [
     ("X-misplaced", "openai/chat", {"messages": [{**ASKED, "tool_calls": [CALL]}, RED]}),
     ("X-misplaced", "openai/chat", {"messages": [{**ASKED, "tool_call_id": "c"}, RED]}),
     ("X-misplaced", "openai/chat", {"messages": [{**ASKED, "reasoning": "Hm."}, RED]}),
-    ("X-part", "openai/chat", {"messages": [{"role": "user", "content": [{"type": "input_audio"}]}, RED]}),
-    ("X-part", "openai/chat", {"messages": [{"role": "user", "content": [{**PART, "cache": True}]}, RED]}),
     ("X-image-role", "openai/chat", {"messages": [ASKED, {"role": "assistant", "content": [PART, IMAGE]}]}),
     ("X-image-type", "bedrock/converse", {"messages": [{"role": "user", "content": [IMAGE]}, RED]}),
     ("X-tool-result", "openai/chat", {"messages": [ASKED, {"role": "tool", "content": "a"}, RED]}),

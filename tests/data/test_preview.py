@@ -15,7 +15,6 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tunebridge.cli.preview_page import page, shown
-from tunebridge.data.problems import Problem
 from tunebridge.data.example import Example, Message
 from tunebridge.data.preview import (
     Preview,
@@ -27,6 +26,7 @@ from tunebridge.data.preview import (
     preview_row,
     visible,
 )
+from tunebridge.data.problems import Problem
 from tunebridge.data.rendering import Renderer, preview_rows
 from tunebridge.data.targets import LocatedRow
 from tunebridge.data.tokens import RenderedRow, end_tokens, render

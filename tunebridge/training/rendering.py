@@ -17,9 +17,9 @@ import sys
 from collections.abc import Callable
 from typing import Any
 
-from tunebridge.data.problems import Problem
 from tunebridge.data.example import Example
 from tunebridge.data.preview import Answer, at, check_rendered, check_template, preview_row
+from tunebridge.data.problems import Problem
 from tunebridge.data.tokens import RenderedRow, end_tokens
 from tunebridge.errors import DataError, TuneBridgeError
 from tunebridge.training.process import share_the_cores

@@ -47,7 +47,6 @@ CODES = {
     "X-last-turn": "the conversation does not end with the turn that the service wants last; complete or cut it",
     "X-misplaced": "a key stands in a turn of a role that cannot have it; remove it",
     "X-mixed": "a text has no preference pair and no tools; make two rows of it",
-    "X-part": "a part of a turn's content is neither plain text nor an image's address; convert or remove it",
     "X-system-later": "the service takes a system turn at the beginning only; merge them",
     "X-tool-declaration": "a tool is not declared as a function with a name; mend the declaration",
     "X-tool-result": "a tool's result names no call that came before it; mend its tool_call_id",
