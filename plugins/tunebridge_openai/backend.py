@@ -61,7 +61,7 @@ class OpenAIBackend(Backend):
             files = {}
             for split in ("train", "validation"):
                 if (job.folder / f"{split}.jsonl").exists():
-                    path = write_file(job.folder, split, plan.payload["rows"])
+                    path = write_file(job.folder, split, plan.payload)
                     files[split] = remote.upload(path, _file_name(path, split))
             return remote.create(request(plan.payload, job.id, files))
 
