@@ -1,8 +1,7 @@
 """From a run folder to a Loop that is ready to go: resources, model, rendered rows, checkpoints."""
 
 import json
-from collections.abc import Callable, Mapping
-from dataclasses import replace
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -17,10 +16,13 @@ from tunebridge.training.checkpoints import Checkpoints
 from tunebridge.training.config import RunConfig
 from tunebridge.training.device import Resources
 from tunebridge.training.events import EventLog
+from tunebridge.training.fused import fuse
+from tunebridge.training.head import fuse_head
 from tunebridge.training.loop import Loop
 from tunebridge.training.objective import objective
+from tunebridge.training.packing import flatten
 from tunebridge.training.reference import by_model, with_reference
-from tunebridge.training.rows import RenderedSplit, render_split
+from tunebridge.training.rows import RenderedSplit, Unit, render_split
 
 RESOURCES_FILE = "resources.json"
 
@@ -66,10 +68,7 @@ def _fitted(folder: Path, resources: Resources, model: Any, splits: Mapping[str,
     if resources.tokens_per_pass:
         return resources
     longest = max(unit.tokens for split in splits.values() for unit in split.units)
-    found = memory.fit(model, longest, resources.device)
-    resources = replace(
-        resources, tokens_per_pass=found.tokens_per_pass, checkpoint_activations=found.checkpoint_activations
-    )
+    resources = memory.fitted(resources, memory.fit(model, longest, resources.device))
     files.write_json(folder / RESOURCES_FILE, resources.to_json())
     return resources
 
@@ -122,10 +121,8 @@ def _model(run: RunConfig, resources: Resources, tokenizer: Any, train: Rendered
             f"hyperparameters.max_length is {run.max_length}, but the model takes at most {limit}. Lower it.",
             key="hyperparameters.max_length",
         )
-    if not in_4_bits:
-        model = model.to(torch.device(resources.device), _weights_dtype(run, resources))
     try:
-        check_rows_stay_apart(model, [row for unit in train.units[:2] for row in unit.rows])
+        return trainable(model, run, resources, train.units, new_tokens=new_tokens)
     except RuntimeError as error:
         if not in_4_bits:
             raise
@@ -133,13 +130,27 @@ def _model(run: RunConfig, resources: Resources, tokenizer: Any, train: Rendered
             f"This model's layers cannot be computed in 4 bits here: {error}. Choose the adapter lora.",
             key="method.adapter.type",
         ) from error
+
+
+def trainable(
+    model: Any, run: RunConfig, resources: Resources, units: Sequence[Unit], *, new_tokens: range = range(0)
+) -> Any:
+    """Return a base model on its device, attending over flat sequences, with the run's adapter.
+
+    SpecError when the first of the units show that the model's layers mix rows.
+    """
+    if run.adapter.type != "qlora":  # bitsandbytes has put the weights where they belong
+        model = model.to(torch.device(resources.device), _weights_dtype(run, resources))
+    check_rows_stay_apart(model, [row for unit in units[:2] for row in unit.rows])
     attention.use(model)
     if run.adapter.type == "full":
         return model
-    return adapters.add_adapter(model, run.adapter, seed=run.seed, new_tokens=new_tokens)
+    model = adapters.add_adapter(model, run.adapter, seed=run.seed, new_tokens=new_tokens)
+    fuse(model)
+    fuse_head(model, flatten(units[:1], torch.device(resources.device)))
+    return model
 
 
 def _weights_dtype(run: RunConfig, resources: Resources) -> torch.dtype:
-    """Frozen weights on a GPU need no more than bfloat16; the adapter's own, and weights that are trained, do."""
-    frozen = run.adapter.type != "full"
-    return torch.bfloat16 if frozen and (resources.device, resources.dtype) == ("cuda", "bfloat16") else torch.float32
+    """Frozen weights need no more than bfloat16 where that is native; adapters, and weights that are trained, do."""
+    return torch.bfloat16 if run.adapter.type != "full" and resources.dtype == "bfloat16" else torch.float32
