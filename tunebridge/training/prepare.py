@@ -21,7 +21,8 @@ from tunebridge.training.head import fuse_head
 from tunebridge.training.loop import Loop
 from tunebridge.training.objective import objective
 from tunebridge.training.packing import flatten
-from tunebridge.training.reference import by_model, with_reference
+from tunebridge.training.ranks import join
+from tunebridge.training.reference import by_model, keep_reference, with_reference
 from tunebridge.training.rows import RenderedSplit, Unit, render_split
 
 RESOURCES_FILE = "resources.json"
@@ -31,16 +32,23 @@ def prepare(folder: Path, run: RunConfig, log: EventLog, should_stop: Callable[[
     """Load everything that a run needs; with checkpoints in the folder the run goes on from the newest."""
     resources = _resources(folder, run)
     resources.apply()
-    log.event(f"resources-{log.attempt}", "log", f"training on {resources.reason}", **resources.to_json())
+    ranks = join(resources.device)
+    together = f", {ranks.count} processes" if ranks.count > 1 else ""
+    log.event(f"resources-{log.attempt}", "log", f"training on {resources.reason}{together}", **resources.to_json())
     tokenizer = models.load_tokenizer(run.base_model)
     splits = _rows(folder, run, tokenizer, log)
     model = _model(run, resources, tokenizer, splits["train"])
-    resources = _fitted(folder, resources, model, splits)
+    resources = _fitted(resources, model, splits)
+    if ranks.is_first:
+        files.write_json(folder / RESOURCES_FILE, resources.to_json())
     if resources.checkpoint_activations:
         log.event("activations", "log", "activations are computed again for the backward pass, to save memory")
         models.checkpoint_activations(model)
     if run.method == "dpo" and run.adapter.type == "full":
-        splits = with_reference(splits, folder, by_model(model, resources, should_stop))
+        if ranks.is_first:
+            keep_reference(splits, folder, by_model(model, resources, should_stop))
+        ranks.wait()
+        splits = with_reference(splits, folder)
     loop = Loop(
         run=run,
         model=model,
@@ -51,7 +59,8 @@ def prepare(folder: Path, run: RunConfig, log: EventLog, should_stop: Callable[[
         checkpoints=Checkpoints(folder / names.CHECKPOINTS_FOLDER, run.keep_checkpoints),
         resources=resources,
         should_stop=should_stop,
-        on_smaller_passes=lambda found: _use_smaller(folder, found, model, log),
+        ranks=ranks,
+        on_smaller_passes=lambda found: _use_smaller(folder if ranks.is_first else None, found, model, log),
     )
     if loop.progress.step:
         log.event(f"resumed-{log.attempt}", "log", f"going on after step {loop.progress.step}")
@@ -64,20 +73,19 @@ def _resources(folder: Path, run: RunConfig) -> Resources:
     return Resources(**json.loads(path.read_text())) if path.exists() else device.choose(run)
 
 
-def _fitted(folder: Path, resources: Resources, model: Any, splits: Mapping[str, RenderedSplit]) -> Resources:
+def _fitted(resources: Resources, model: Any, splits: Mapping[str, RenderedSplit]) -> Resources:
     if resources.tokens_per_pass:
         return resources
     longest = max(unit.tokens for split in splits.values() for unit in split.units)
-    resources = memory.fitted(resources, memory.fit(model, longest, resources.device))
-    files.write_json(folder / RESOURCES_FILE, resources.to_json())
-    return resources
+    return memory.fitted(resources, memory.fit(model, longest, resources.device))
 
 
-def _use_smaller(folder: Path, resources: Resources, model: Any, log: EventLog) -> None:
+def _use_smaller(folder: Path | None, resources: Resources, model: Any, log: EventLog) -> None:
     """Go on with smaller passes, now and when resumed."""
     if resources.checkpoint_activations:
         models.checkpoint_activations(model)
-    files.write_json(folder / RESOURCES_FILE, resources.to_json())
+    if folder is not None:
+        files.write_json(folder / RESOURCES_FILE, resources.to_json())
     again = ", activations computed again for the backward pass" if resources.checkpoint_activations else ""
     log.event(
         f"smaller-passes-{resources.tokens_per_pass}-{resources.checkpoint_activations}",
