@@ -177,6 +177,11 @@ class Client:
         backend = self._backend_of(job)
         return [backend.download(job, artifact, folder) for artifact in self.store.artifacts(job.id)]
 
+    def export(self, job_id: str, folder: Path, *, to: str, push: str | None = None) -> Path:
+        """Write a job's result as `merged`, `safetensors` or `gguf` into a new folder; `push` names a repository."""
+        job = self._finished(job_id)
+        return self._backend_of(job).export(job, folder, to=to, push=push)
+
     def generate(
         self,
         target: str,

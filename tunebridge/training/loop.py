@@ -174,6 +174,7 @@ class Loop:
                 f"the validation loss is {loss} after step {progress.step}. Lower hyperparameters.learning_rate."
             )
         self.reporter.measured(measured)
+        self.reporter.validated(measured)
         if progress.best_loss is None or loss < progress.best_loss:
             progress.best_loss, progress.best_step, progress.without_improvement = loss, progress.step, 0
             self.best = checkpoints.snapshot(self.model) if self.run.keep == "best" else None
