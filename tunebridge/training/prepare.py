@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -9,7 +10,7 @@ import torch
 
 from tunebridge.data.tokens import end_tokens
 from tunebridge.errors import DataError, SpecError
-from tunebridge.training import adapters, attention, device, files, memory, models
+from tunebridge.training import adapters, attention, device, files, memory, models, rendered
 from tunebridge.training import config as names
 from tunebridge.training.apart import check_rows_stay_apart
 from tunebridge.training.checkpoints import Checkpoints
@@ -36,7 +37,7 @@ def prepare(folder: Path, run: RunConfig, log: EventLog, should_stop: Callable[[
     together = f", {ranks.count} processes" if ranks.count > 1 else ""
     log.event(f"resources-{log.attempt}", "log", f"training on {resources.reason}{together}", **resources.to_json())
     tokenizer = models.load_tokenizer(run.base_model)
-    splits = _rows(folder, run, tokenizer, log)
+    splits = _rows(folder, run, tokenizer, log, keep=ranks.is_first)
     model = _model(run, resources, tokenizer, splits["train"])
     resources = _fitted(resources, model, splits)
     if ranks.is_first:
@@ -94,13 +95,15 @@ def _use_smaller(folder: Path | None, resources: Resources, model: Any, log: Eve
     )
 
 
-def _rows(folder: Path, run: RunConfig, tokenizer: Any, log: EventLog) -> dict[str, RenderedSplit]:
-    """Return the rendered splits by name: `train`, and `validation` where there is one."""
+def _rows(folder: Path, run: RunConfig, tokenizer: Any, log: EventLog, *, keep: bool) -> dict[str, RenderedSplit]:
+    """Return the rendered splits by name: `train`, and `validation` where there is one; `keep` them for a resume."""
     found: dict[str, RenderedSplit] = {}
     for name, file in (("train", names.TRAIN_FILE), ("validation", names.VALIDATION_FILE)):
-        split = files.read_split(folder / file)
-        if split:
-            found[name] = render_split(split, tokenizer, run, file=file)
+        path = folder / file
+        if path.exists() and path.stat().st_size:
+            place = folder / f"rendered-{name}.safetensors"
+            of = rendered.fingerprint(path, tokenizer, run)
+            found[name] = rendered.kept(place, of, partial(_render, path, tokenizer, run), keep=keep)
             _tell_of_long_rows("" if name == "train" else f"{name}-", found[name], run, log)
         elif name == "train":
             raise DataError("the run folder has no training rows. Submit the job again.", file=file)
@@ -109,6 +112,12 @@ def _rows(folder: Path, run: RunConfig, tokenizer: Any, log: EventLog) -> dict[s
     if not any(mark and token in ends for row in rows for token, mark in zip(*row, strict=True)):
         log.event("end-token", "warning", "no answer's end token is trained: the tuned model may not know when to stop")
     return found
+
+
+def _render(path: Path, tokenizer: Any, run: RunConfig) -> RenderedSplit:
+    split = files.read_split(path)
+    assert split is not None  # the file is there
+    return render_split(split, tokenizer, run, file=path.name)
 
 
 def _tell_of_long_rows(prefix: str, split: RenderedSplit, run: RunConfig, log: EventLog) -> None:
