@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 PIP := $(BIN)/pip --disable-pip-version-check install --quiet --constraint constraints.txt
 OLDER_AND_NEWER := 3.12 3.13
 
-.PHONY: help quickstart test test-all test-pythons test-parity check format docs bench-data freeze clean
+.PHONY: help quickstart test test-all test-pythons test-parity bench-data bench-training check format docs freeze clean
 
 help:  ## Show this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*##/\t/' | expand -t 16
@@ -52,6 +52,9 @@ $(VENV)-parity/.done: pyproject.toml constraints.txt
 
 test-parity: $(VENV)-parity/.done  ## Train the same jobs with TRL and compare losses and weights (about 1.5 GB)
 	$(VENV)-parity/bin/python -m pytest tests/parity -m "not live"
+
+bench-training: $(VENV)-parity/.done  ## Train beside TRL and transformers and print the ratios (an hour on two cores)
+	$(VENV)-parity/bin/python -m benchmarks.training
 
 check: $(VENV)/.dev  ## Format, lint, types, import contracts, tests
 	$(BIN)/ruff format --check .

@@ -167,6 +167,10 @@ class Backend(ABC):
         """Copy an artifact into a folder, check its digest, and return where it is."""
         raise self.unsupported("download")
 
+    def export(self, job: Job, folder: Path, *, to: str, push: str | None = None) -> Path:
+        """Write a finished job's result in another form (`merged`, `gguf`, ...); `push` names a hub repository."""
+        raise self.unsupported("export")
+
     def list_jobs(self) -> Iterator[RemoteJob]:
         """Yield the jobs that the backend knows, ours and others."""
         raise self.unsupported("list_jobs")

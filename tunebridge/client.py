@@ -249,6 +249,11 @@ class Client:
             self._backend_of(job).undeploy(job)
             return self.store.change(job.id, lambda j: j.model_copy(update={"deployment": None}))
 
+    def export(self, job_id: str, folder: Path, *, to: str, push: str | None = None) -> Path:
+        """Write a job's result as `merged`, `safetensors` or `gguf` into a new folder; `push` names a repository."""
+        job = self._finished(job_id)
+        return self._backend_of(job).export(job, folder, to=to, push=push)
+
     def generate(
         self,
         target: str,

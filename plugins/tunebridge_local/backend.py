@@ -13,7 +13,7 @@ from tunebridge import digests
 from tunebridge.backend import Backend, Check, Generation, GenerationParameters
 from tunebridge.data.dataset import Dataset
 from tunebridge.data.example import Message
-from tunebridge.errors import InvalidRequest, NotFound, ServiceUnavailable, StoreError
+from tunebridge.errors import InvalidRequest, NotFound, ServiceUnavailable, SpecError, StoreError
 from tunebridge.job import Artifact, Job, JobStatus, Snapshot, Usage
 from tunebridge.plan import Plan
 from tunebridge.plugins import missing_requirement
@@ -34,6 +34,7 @@ from tunebridge_local import INFO, client
 from tunebridge_local.follow import follow, is_leaving
 from tunebridge_local.translate import translate
 
+EXPORT_FORMS = ("merged", "safetensors", "gguf")
 CANCEL_PATIENCE_SECONDS = 60.0
 """How long a trainer may take to write its checkpoint before it is ended by force."""
 LEAVING_SECONDS = 30.0
@@ -128,6 +129,20 @@ class LocalBackend(Backend):
                         tokens=answer["tokens"],
                     )
 
+    def export(self, job: Job, folder: Path, *, to: str, push: str | None = None) -> Path:
+        """Write the result in another form, in a process of its own."""
+        if to not in EXPORT_FORMS:
+            raise SpecError(f"{to!r} is no form to export to. Choose one of {', '.join(EXPORT_FORMS)}.")
+        arguments = [*_model_arguments(job), "--to", to, "--output", str(folder.absolute())]
+        with tempfile.TemporaryDirectory(prefix="tunebridge-") as name:
+            log = Path(name) / "export.log"
+            try:
+                client.run_program("export", [*arguments, *(["--push", push] if push else [])], log)
+            except subprocess.CalledProcessError as error:
+                reason = client.log_tail(log, 1) or f"exit code {error.returncode}"
+                raise InvalidRequest(reason, backend="local", operation="export") from error
+        return folder
+
     def check(self) -> Check:
         """Tell whether PyTorch and the rest are installed."""
         missing = missing_requirement(self.info)
@@ -169,7 +184,7 @@ class LocalBackend(Backend):
             str(parameters.temperature),
         ]
         try:
-            client.run_generate([*arguments, "--seed", str(parameters.seed)], log)
+            client.run_program("generate", [*arguments, "--seed", str(parameters.seed)], log)
         except subprocess.CalledProcessError as error:
             reason = client.log_tail(log, 3) or f"exit code {error.returncode}"
             raise ServiceUnavailable(reason, backend="local", operation="generate") from error

@@ -52,11 +52,11 @@ def log_tail(path: Path, lines: int = 8) -> str:
     return "\n".join(kept[-lines:])
 
 
-def run_generate(arguments: list[str], log: Path) -> None:
-    """Run the generation program to its end; CalledProcessError with the log's tail when it fails."""
+def run_program(name: str, arguments: list[str], log: Path) -> None:
+    """Run one of the trainer's programs (`generate`, `export`) to its end; CalledProcessError when it fails."""
     with _open_log(log) as file:
         subprocess.run(
-            [sys.executable, "-m", "tunebridge.training.generate", *arguments],
+            [sys.executable, "-m", f"tunebridge.training.{name}", *arguments],
             stdin=subprocess.DEVNULL,
             stdout=file,
             stderr=file,

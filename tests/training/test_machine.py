@@ -76,7 +76,7 @@ def test_the_estimate_is_above_what_training_keeps(length: int) -> None:
     from tunebridge.data.tokens import RenderedRow
     from tunebridge.training import attention
     from tunebridge.training.device import Resources
-    from tunebridge.training.objective import token_losses
+    from tunebridge.training.head import token_losses
     from tunebridge.training.packing import flatten
     from tunebridge.training.rows import Unit
 

@@ -12,7 +12,7 @@ from hypothesis import given, settings  # noqa: E402
 from hypothesis import strategies as st  # noqa: E402
 
 from tunebridge.training import attention, models  # noqa: E402
-from tunebridge.training.objective import token_losses  # noqa: E402
+from tunebridge.training.head import token_losses  # noqa: E402
 from tunebridge.training.packing import flatten  # noqa: E402
 from tunebridge.training.rows import Unit  # noqa: E402
 from tunebridge.training.sharing import MIN_SHARED_TOKENS, share  # noqa: E402

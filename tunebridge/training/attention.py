@@ -17,8 +17,8 @@ from tunebridge.training.sharing import Piece
 NAME = "tunebridge_flat"
 MAX_PADDED_SHARE = 0.4
 """Pieces share a group as long as no more than this share of its attention scores is padding."""
-EXPLICIT_MAX_LENGTH = 320
-"""Up to here plain matrix products are faster than the fused kernel on a CPU (measured: docs/explanation)."""
+EXPLICIT_MAX_LENGTH = {torch.bfloat16: 1024, torch.float32: 160}
+"""Up to here plain matrix products are faster than the fused kernel on a CPU (docs/explanation/trainer.md)."""
 
 
 @dataclass(frozen=True)
@@ -144,7 +144,7 @@ def _attend(
     """Return the answers of one group's real tokens; (tokens, heads, size) in and out."""
     scale, dropout, window = settings
     q, k, v = _gather(query, group.queries), _gather(key, group.keys), _gather(value, group.keys)
-    if query.device.type == "cpu" and group.keys.shape[1] <= EXPLICIT_MAX_LENGTH and not dropout:
+    if query.device.type == "cpu" and group.keys.shape[1] <= EXPLICIT_MAX_LENGTH[q.dtype] and not dropout:
         answer = _explicit(q, k, v, group.bias(q.dtype, window), scale)
     else:
         plain = group.is_causal and (window is None or group.keys.shape[1] <= window)

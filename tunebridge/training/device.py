@@ -60,7 +60,7 @@ def free_threads() -> int:
 def _threads(wanted: int | str) -> tuple[int, str]:
     if wanted != "auto":
         return int(wanted), f"{wanted} threads, as asked for"
-    cores = _cores()
+    cores = max(1, _cores() // int(os.environ.get("LOCAL_WORLD_SIZE", "1")))
     free = max(1, round(cores - _busy_cores()))
     # OpenMP threads wait for each other by spinning: on busy cores two are many times slower than one.
     return free, f"{free} of {cores} cores {'was' if free == 1 else 'were'} free"

@@ -19,6 +19,7 @@ from tunebridge.training.objective import Objective, Outcome
 from tunebridge.training.optimizer import adamw
 from tunebridge.training.packing import FlatBatch, flat_batches, step_rows
 from tunebridge.training.process import is_out_of_memory
+from tunebridge.training.ranks import Ranks
 from tunebridge.training.report import Reporter
 from tunebridge.training.rows import RenderedSplit, Unit
 
@@ -40,6 +41,7 @@ class Loop:
     checkpoints: Checkpoints
     resources: Resources
     should_stop: Callable[[], bool]
+    ranks: Ranks = Ranks()
     on_smaller_passes: Callable[[Resources], None] = lambda resources: None
     """Told when memory ran out and the passes were made smaller."""
 
@@ -61,7 +63,7 @@ class Loop:
     def go(self) -> bool:
         """Train to the end and return True, or to the next step's end and return False when told to stop."""
         while self.progress.step < self.total and not self.progress.stopped_early:
-            if self.should_stop():
+            if self.ranks.any(self.should_stop()):
                 self.save()
                 return False
             self._step()
@@ -77,10 +79,15 @@ class Loop:
         return self.progress.step / self.steps_per_epoch
 
     def save(self) -> None:
-        """Write a checkpoint."""
+        """Write a checkpoint; of several processes the first one does."""
         self._note_times()
-        path = self.checkpoints.save(self.model, self.optimizer, self.progress, self.best)
+        if self.ranks.is_first:
+            self._write_checkpoint()
+        self.ranks.wait()
         self._last_checkpoint = time.monotonic()
+
+    def _write_checkpoint(self) -> None:
+        path = self.checkpoints.save(self.model, self.optimizer, self.progress, self.best)
         step = self.progress.step
         self.log.event(f"checkpoint-{step}", "checkpoint", f"checkpoint after step {step}", step=step, path=path.name)
 
@@ -90,7 +97,8 @@ class Loop:
         chosen = step_rows(step, len(self.train.units), batch_size=self.run.batch_size, seed=self.run.seed)
         units = [self.train.units[number] for number in chosen]
         weight = sum(self.objective.weight(unit) for unit in units)
-        sums = self._gradients(units, weight)
+        sums = self.ranks.add(self._gradients(self.ranks.own(units), weight))
+        self.ranks.add_gradients(checkpoints.trainable(self.model).values())
         self._check_finite("loss", sums["loss"] / weight, chosen)
         self._update(step, chosen)
         progress.step += 1
@@ -114,11 +122,12 @@ class Loop:
             self.on_smaller_passes(self.resources)
 
     def _passes(self, units: Sequence[Unit], weight: int) -> dict[str, float]:
-        sums: dict[str, float] = {}
+        sums = {"loss": 0.0}
         self.model.train()
         for number, batch in enumerate(self._flat(units)):
             # Dropout is a function of seed and step, so a resumed run needs no random state.
-            torch.manual_seed(hash((self.run.seed, self.progress.step, number)) % 2**63)
+            part = number * self.ranks.count + self.ranks.rank
+            torch.manual_seed(hash((self.run.seed, self.progress.step, part)) % 2**63)
             outcome = self.objective.measure(self.model, batch, self.resources)
             (outcome.loss / weight).backward()  # type: ignore[no-untyped-call]
             _add(sums, outcome)
@@ -152,7 +161,8 @@ class Loop:
         if step < self.total and self._is_over_time():
             self.progress.stopped_early = f"budget.max_hours {self.run.max_hours:g} was reached"
             self.log.event("stopped-early", "warning", f"{self.progress.stopped_early}; the result so far is kept")
-        if time.monotonic() - self._last_checkpoint >= self.run.checkpoint_seconds and step < self.total:
+        is_due = time.monotonic() - self._last_checkpoint >= self.run.checkpoint_seconds
+        if step < self.total and self.ranks.any(is_due):
             self.save()
 
     def _evaluate(self) -> None:
@@ -164,6 +174,7 @@ class Loop:
                 f"the validation loss is {loss} after step {progress.step}. Lower hyperparameters.learning_rate."
             )
         self.reporter.measured(measured)
+        self.reporter.validated(measured)
         if progress.best_loss is None or loss < progress.best_loss:
             progress.best_loss, progress.best_step, progress.without_improvement = loss, progress.step, 0
             self.best = checkpoints.snapshot(self.model) if self.run.keep == "best" else None
@@ -182,17 +193,18 @@ class Loop:
         self.model.eval()
         units = self.validation.units
         sums: dict[str, float] = {}
-        for batch in self._flat(units):
+        for batch in self._flat(self.ranks.own(units)):
             _add(sums, self.objective.measure(self.model, batch, self.resources))
         weight = sum(self.objective.weight(unit) for unit in units)
-        return {f"validation_{name}": value / weight for name, value in sums.items()}
+        return {f"validation_{name}": value / weight for name, value in self.ranks.add(sums).items()}
 
     def _flat(self, units: Sequence[Unit]) -> Iterator[FlatBatch]:
         return flat_batches(units, max_tokens=self.resources.tokens_per_pass, device=self.device)
 
     def _is_over_time(self) -> bool:
         self._note_times()
-        return self.run.max_hours is not None and self.progress.wall_seconds >= self.run.max_hours * 3600
+        hours = self.run.max_hours
+        return hours is not None and self.ranks.any(self.progress.wall_seconds >= hours * 3600)
 
     def _note_times(self) -> None:
         wall, compute = time.monotonic(), time.process_time()

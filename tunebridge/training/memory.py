@@ -18,6 +18,7 @@ PREFERRED_TOKENS = {"cpu": 4096, "cuda": 16384}
 """Tokens per flat sequence beyond which a larger one is no faster."""
 # What autograd keeps, measured over shapes, adapters and formats; the estimate is 1.1 to 1.8 times as much.
 BYTES_PER_HIDDEN_UNIT, BYTES_PER_INNER_UNIT, BYTES_PER_ATTENTION_WEIGHT, BYTES_PER_LOGIT = 48, 8, 6, 12
+EXPLICIT_MAX_TOKENS = max(EXPLICIT_MAX_LENGTH.values())
 BYTES_PER_TRAINED_WEIGHT = 12
 """A gradient and AdamW's two averages."""
 
@@ -61,6 +62,13 @@ def fit(model: Any, longest: int, device: str) -> Fit:
     )
 
 
+def fitted(resources: Resources, found: Fit) -> Resources:
+    """Return the resources with the size of their passes."""
+    return replace(
+        resources, tokens_per_pass=found.tokens_per_pass, checkpoint_activations=found.checkpoint_activations
+    )
+
+
 def smaller(resources: Resources, longest: int, run: RunConfig) -> Resources:
     """Return what to try after memory ran out: half the pass, then activations computed again; else OutOfMemory.
 
@@ -99,7 +107,7 @@ def activation_bytes_per_token(config: Any, longest_row: int, *, checkpointed: b
     config = config.get_text_config()
     inner = getattr(config, "intermediate_size", None) or 4 * config.hidden_size
     # Longer rows go through the fused kernel, which keeps no attention weights.
-    attention = config.num_attention_heads * min(longest_row, EXPLICIT_MAX_LENGTH) * BYTES_PER_ATTENTION_WEIGHT
+    attention = config.num_attention_heads * min(longest_row, EXPLICIT_MAX_TOKENS) * BYTES_PER_ATTENTION_WEIGHT
     layer = config.hidden_size * BYTES_PER_HIDDEN_UNIT + inner * BYTES_PER_INNER_UNIT + attention
     layers = config.num_hidden_layers
     kept = layers * config.hidden_size * 4 + layer if checkpointed else layers * layer

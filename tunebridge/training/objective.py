@@ -1,7 +1,6 @@
 """What is minimised: imitation of answers, or preferring one answer to another; sums, so that passes add up."""
 
 from collections.abc import Mapping
-from contextlib import nullcontext
 from dataclasses import dataclass
 from typing import Any, NamedTuple, Protocol
 
@@ -11,6 +10,7 @@ from torch.nn import functional
 
 from tunebridge.training.config import RunConfig
 from tunebridge.training.device import Resources
+from tunebridge.training.head import token_losses
 from tunebridge.training.packing import FlatBatch
 from tunebridge.training.rows import Unit
 
@@ -99,17 +99,3 @@ def row_log_probabilities(model: Any, batch: FlatBatch, resources: Resources) ->
     losses = token_losses(model, batch, resources)
     rows = int(batch.owners[-1]) + 1
     return torch.zeros(rows, device=losses.device).index_add(0, batch.owners, -losses)
-
-
-def token_losses(model: Any, batch: FlatBatch, resources: Resources) -> Tensor:
-    """Return the cross-entropy of each trained token; logits are made at their places only."""
-    mixed = resources.dtype == "bfloat16"
-    with torch.autocast(resources.device, torch.bfloat16) if mixed else nullcontext():
-        logits = model(
-            input_ids=batch.token_ids,
-            position_ids=batch.position_ids,
-            use_cache=False,
-            logits_to_keep=batch.places,
-            layout=batch.layout,
-        ).logits[0]
-    return functional.cross_entropy(logits.float(), batch.targets, reduction="none")

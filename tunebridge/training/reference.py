@@ -18,16 +18,20 @@ from tunebridge.training.rows import RenderedSplit, Unit
 REFERENCE_FILE = "reference.safetensors"
 
 
-def with_reference(
+def keep_reference(
     splits: Mapping[str, RenderedSplit], folder: Path, compute: Callable[[Sequence[Unit]], Tensor]
-) -> dict[str, RenderedSplit]:
-    """Return the splits with every unit's reference: from the run folder, or computed and kept there."""
+) -> None:
+    """Compute every unit's reference and keep it in the run folder, unless it is there."""
     path = folder / REFERENCE_FILE
     if not path.exists():
         partial = path.with_name(path.name + ".partial")
         save_file({name: compute(split.units) for name, split in splits.items()}, partial)
         partial.rename(path)
-    kept = load_file(path)
+
+
+def with_reference(splits: Mapping[str, RenderedSplit], folder: Path) -> dict[str, RenderedSplit]:
+    """Return the splits with every unit's reference from the run folder."""
+    kept = load_file(folder / REFERENCE_FILE)
     return {name: _joined(split, kept[name]) for name, split in splits.items()}
 
 

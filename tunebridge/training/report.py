@@ -42,6 +42,12 @@ class Reporter:
         for name, value in values.items():
             self.log.metric(name, value, self.progress.step)
 
+    def validated(self, values: dict[str, float]) -> None:
+        """Tell of a validation in words, for those who follow events."""
+        step, loss = self.progress.step, values["validation_loss"]
+        text = f"validation loss {loss:.4f} after step {step}"
+        self.log.event(f"validation-{step}", "log", text, step=step, **values)
+
     def _report(self) -> None:
         progress = self.progress
         means = {name: value / progress.weight for name, value in progress.sums.items()}
