@@ -14,10 +14,9 @@ from tunebridge.backend import Backend, Check, Generation, GenerationParameters
 from tunebridge.data import files
 from tunebridge.data.collect import Report
 from tunebridge.data.dataset import Dataset
-from tunebridge.data.engine import Job as RowsJob
-from tunebridge.data.engine import Progress
+from tunebridge.data.engine import Progress, Reading
 from tunebridge.data.example import Message
-from tunebridge.data.loading import job_of, load_dataset
+from tunebridge.data.loading import load_dataset, reading_of
 from tunebridge.data.targets import CanonicalRow
 from tunebridge.errors import DataError, JobFailed, MissingDependency, TuneBridgeError
 from tunebridge.job import Artifact, Event, Job, JobStatus, Metric
@@ -87,13 +86,13 @@ class Client:
     ) -> files.Checked:
         """Return everything that is wrong with files of rows; `target` is a backend, or `backend/shape`."""
         options = options or CheckOptions()
-        job = self._rows_job(data, options)
+        reading = self._reading(data, options)
         backend, _, name = (target or "").partition("/")
         found = self.plugins.targets(backend) if target else []
         if found:
-            chosen = files.choose_target(found, name or None, files.kinds_of_first_rows(job), backend)
-            job = replace(job, target=chosen, max_tokens=job.max_tokens or chosen.limits.max_row_tokens)
-        checked = files.check(job, rejected=options.rejected, progress=options.progress)
+            chosen = files.choose_target(found, name or None, files.kinds_of_first_rows(reading), backend)
+            reading = replace(reading, target=chosen, max_tokens=reading.max_tokens or chosen.limits.max_row_tokens)
+        checked = files.check(reading, rejected=options.rejected, progress=options.progress)
         if target and not found:
             can = self.plugins.backend(backend).capabilities
             kinds, features = can.dataset_kinds, can.dataset_features
@@ -105,21 +104,21 @@ class Client:
     ) -> files.Converted:
         """Write files of rows in a service's shape, within its limits; `target` is a backend, or `backend/shape`."""
         options = options or CheckOptions()
-        job = self._rows_job(data, options)
+        reading = self._reading(data, options)
         backend, _, name = target.partition("/")
         known = self.plugins.targets(backend)
         if not known:
             have = ", ".join(sorted({f"{t.backend}/{t.name}" for t in self.plugins.targets()})) or "none"
             raise DataError(f"{backend!r} has no shape of row of its own. Choose one of: {have}.")
-        chosen = files.choose_target(known, name or None, files.kinds_of_first_rows(job), backend)
-        return files.convert(replace(job, target=chosen), folder, lossy=data.lossy, progress=options.progress)
+        chosen = files.choose_target(known, name or None, files.kinds_of_first_rows(reading), backend)
+        return files.convert(replace(reading, target=chosen), folder, lossy=data.lossy, progress=options.progress)
 
     def split_rows(
         self, data: DataSpec, folder: Path, *, seed: int = 0, options: CheckOptions | None = None
     ) -> tuple[Sequence[Path], Report]:
         """Write files of rows as training and held-out rows in canonical form."""
         options = options or CheckOptions()
-        return files.split(self._rows_job(data, options, seed=seed), folder, progress=options.progress)
+        return files.split(self._reading(data, options, seed=seed), folder, progress=options.progress)
 
     def spec(self, job: JobLike, *, backend: str | None = None, overrides: Sequence[str] = ()) -> JobSpec:
         """Return the JobSpec of a job file, with overrides such as `hyperparameters.epochs=2`."""
@@ -249,10 +248,10 @@ class Client:
         job = self._finished(target)
         return self._backend_of(job).generate(job, prompts, parameters or GenerationParameters())
 
-    def _rows_job(self, data: DataSpec, options: CheckOptions, *, seed: int = 0) -> RowsJob:
-        job = job_of(data, seed=seed, readers=self.plugins.readers())
+    def _reading(self, data: DataSpec, options: CheckOptions, *, seed: int = 0) -> Reading:
+        reading = reading_of(data, seed=seed, readers=self.plugins.readers())
         return replace(
-            job,
+            reading,
             workers=options.workers,
             max_problems=options.max_problems,
             count_tokens=options.count_tokens,

@@ -8,8 +8,8 @@ import pytest
 
 from tests.data.faults import FAULTS, GOOD_LINES, Fault, chat, good
 from tunebridge.data.collect import Report
-from tunebridge.data.engine import Job, run, sources_of
-from tunebridge.data.loading import job_of
+from tunebridge.data.engine import Reading, run, sources_of
+from tunebridge.data.loading import reading_of
 from tunebridge.spec import DataSpec
 
 ENTRIES = Path(__file__).parents[2] / "examples" / "data" / "cpython_changelog" / "entries.jsonl.gz"
@@ -17,7 +17,7 @@ ENTRIES = Path(__file__).parents[2] / "examples" / "data" / "cpython_changelog" 
 
 def check(path: Path) -> Report:
     """Return what is found in a file."""
-    return run(job_of(DataSpec(train=str(path))))
+    return run(reading_of(DataSpec(train=str(path))))
 
 
 @pytest.mark.parametrize("fault", FAULTS, ids=lambda fault: fault.name)
@@ -46,7 +46,7 @@ def test_leakage_is_found_between_files(tmp_path: Path) -> None:
     (tmp_path / "train.jsonl").write_bytes(b"\n".join(good(number) for number in range(5)))
     (tmp_path / "held_out.jsonl").write_bytes(good(9) + b"\n" + good(3))
     data = DataSpec(train=str(tmp_path / "train.jsonl"), validation=str(tmp_path / "held_out.jsonl"))
-    (problem,) = run(job_of(data)).problems
+    (problem,) = run(reading_of(data)).problems
     assert (problem.code, problem.line, Path(problem.file or "").name) == ("W103", 2, "held_out.jsonl")
 
 
@@ -58,7 +58,7 @@ def test_rows_that_would_be_cut_are_counted(tmp_path: Path) -> None:
     def count(row: object) -> int:
         return len(json.dumps(row).split())
 
-    job = Job(sources_of(str(tmp_path / "rows.jsonl")), count_tokens=count, max_tokens=40)
+    job = Reading(sources_of(str(tmp_path / "rows.jsonl")), count_tokens=count, max_tokens=40)
     (problem,) = run(job).problems
     assert (problem.code, problem.line) == ("W105", 2)
     assert "2 answers would be cut, 1 of them lost altogether" in problem.message
