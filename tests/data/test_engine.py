@@ -252,6 +252,13 @@ def test_the_rejected_rows_are_those_that_are_wrong(tmp_path: Path) -> None:
     Library(tmp_path)  # a folder is only made when it is needed
 
 
+def test_rows_that_differ_in_what_is_not_trained_are_nearly_the_same(tmp_path: Path) -> None:
+    asked, said = ("user", "a"), ("assistant", "b")
+    rows = [chat(asked, said), chat(asked, said, id="1"), chat(asked, said, id="2"), chat(asked, said, id="2")]
+    counts = run(reading_of(write(tmp_path, rows))).counts
+    assert counts == {"W101": 1, "W102": 2}
+
+
 def fails(row: object) -> Any:
     """A target's conversion that a plugin's author got wrong."""
     raise KeyError("content")
