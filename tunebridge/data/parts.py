@@ -71,8 +71,8 @@ _IGNORED = b" \t,;:!?'`\"\\()[]{}"
 
 def normal(text: bytes) -> bytes:
     """Return a text without the difference of upper and lower case, spaces and most punctuation."""
-    if b"\\" in text:
-        text = text.replace(b"\\n", b" ").replace(b"\\t", b" ")
+    if b"\\" in text and b"\\n" in text:
+        text = text.replace(b"\\n", b" ")
     if not text.isascii():
         text = "".join(text.decode().casefold().split()).encode()
     return text.translate(_FOLD, _IGNORED)
