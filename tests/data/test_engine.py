@@ -21,6 +21,7 @@ from tunebridge.data.example import Example
 from tunebridge.data.files import check, convert, split
 from tunebridge.data.library import Library
 from tunebridge.data.loading import load_dataset, reading_of
+from tunebridge.data.writing import write_split
 from tunebridge.errors import DataError, PluginError
 from tunebridge.spec import DataSpec
 
@@ -215,6 +216,16 @@ def test_what_does_not_fit_leaves_nothing_behind(limits: dict[str, object], says
     with pytest.raises(DataError, match=says):
         convert(replace(reading, target=target(**limits)), tmp_path / "out")
     assert list((tmp_path / "out").iterdir()) == []
+
+
+def test_a_job_writes_its_rows_in_the_shape_that_its_plan_named(tmp_path: Path) -> None:
+    train = load_dataset(write(tmp_path, [good(n) for n in range(5)]), folder=tmp_path / "data").train
+    files = write_split(train, target(max_rows=2), tmp_path, "train")
+    assert [path.name for path in files] == [f"train-{n}-of-3.jsonl" for n in (1, 2, 3)]
+    assert sum(path.read_bytes().count(b"\n") for path in files) == 5
+    with pytest.raises(DataError, match="one row is longer"):
+        write_split(train, target(max_bytes=10), tmp_path, "small")
+    assert not list(tmp_path.glob("*small*"))
 
 
 def test_losses_are_counted_and_refused_rows_left_out_only_with_leave(tmp_path: Path) -> None:

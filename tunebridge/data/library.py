@@ -14,7 +14,7 @@ import shutil
 import tempfile
 import time
 from collections import Counter
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from functools import cache
 from pathlib import Path
 from typing import IO, Any
@@ -75,8 +75,9 @@ class Library:
 
     def _remove_unused(self) -> None:
         for folder in self.folder.iterdir():
-            if time.time() - folder.stat().st_mtime > UNUSED_SECONDS:
-                shutil.rmtree(folder, ignore_errors=True)
+            with suppress(FileNotFoundError):  # another process removes it too
+                if time.time() - folder.stat().st_mtime > UNUSED_SECONDS:
+                    shutil.rmtree(folder, ignore_errors=True)
 
 
 def key_of(reading: Reading) -> str:

@@ -60,11 +60,6 @@ def _odd_parts(row: CanonicalRow, text: bytes) -> Parts:
     return Parts(text, asked, answer, more, is_whole=False)
 
 
-def prompt_digest(row: CanonicalRow) -> bytes:
-    """Return a digest of what is asked: everything before the last answer."""
-    return hashlib.sha256(parts_of(row).asked).digest()
-
-
 _FOLD = bytes(byte + 32 if 65 <= byte <= 90 else byte for byte in range(256))
 _IGNORED = b" \t,;:!?'`\"\\()[]{}"
 
