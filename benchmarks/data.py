@@ -101,10 +101,10 @@ def run_tunebridge(source: Path, folder: Path, *, workers: int = 1) -> dict[str,
     from dataclasses import replace
 
     from tunebridge.data.files import convert
-    from tunebridge.data.loading import job_of
+    from tunebridge.data.loading import reading_of
     from tunebridge.spec import DataSpec
 
-    done = convert(replace(job_of(DataSpec(train=str(source))), target=GEMINI, workers=workers), folder)
+    done = convert(replace(reading_of(DataSpec(train=str(source))), target=GEMINI, workers=workers), folder)
     return {"rows": done.report.rows, "duplicates": done.report.counts.get("W101", 0), "files": len(done.files)}
 
 

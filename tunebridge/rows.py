@@ -8,8 +8,8 @@ import orjson
 
 from tunebridge.data import counters, files
 from tunebridge.data.collect import Report
-from tunebridge.data.engine import Job, Progress, batches
-from tunebridge.data.loading import job_of
+from tunebridge.data.engine import Progress, Reading, batches
+from tunebridge.data.loading import reading_of
 from tunebridge.data.places import file_and_line
 from tunebridge.data.preview import Preview
 from tunebridge.data.rendering import Renderer, preview_rows
@@ -47,13 +47,13 @@ class Rows:
     def check(self, data: DataSpec, *, target: str | None = None, options: Options | None = None) -> files.Checked:
         """Return everything that is wrong with files of rows; `target` is a backend, or `backend/shape`."""
         options = options or Options()
-        job = self._job(data, options)
+        reading = self._reading(data, options)
         backend, _, name = (target or "").partition("/")
         found = self._plugins.targets(backend) if target else []
         if found:
-            chosen = files.choose_target(found, name or None, files.kinds_of_first_rows(job), backend)
-            job = replace(job, target=chosen, max_tokens=job.max_tokens or chosen.limits.max_row_tokens)
-        checked = files.check(job, rejected=options.rejected, progress=options.progress)
+            chosen = files.choose_target(found, name or None, files.kinds_of_first_rows(reading), backend)
+            reading = replace(reading, target=chosen, max_tokens=reading.max_tokens or chosen.limits.max_row_tokens)
+        checked = files.check(reading, rejected=options.rejected, progress=options.progress)
         if target and not found:
             can = self._plugins.backend(backend).capabilities
             kinds, features = can.dataset_kinds, can.dataset_features
@@ -63,21 +63,21 @@ class Rows:
     def convert(self, data: DataSpec, target: str, folder: Path, *, options: Options | None = None) -> files.Converted:
         """Write files of rows in a service's shape, within its limits; `target` is a backend, or `backend/shape`."""
         options = options or Options()
-        job = self._job(data, options)
+        reading = self._reading(data, options)
         backend, _, name = target.partition("/")
         known = self._plugins.targets(backend)
         if not known:
             have = ", ".join(sorted({f"{t.backend}/{t.name}" for t in self._plugins.targets()})) or "none"
             raise DataError(f"{backend!r} has no shape of row of its own. Choose one of: {have}.")
-        chosen = files.choose_target(known, name or None, files.kinds_of_first_rows(job), backend)
-        return files.convert(replace(job, target=chosen), folder, lossy=data.lossy, progress=options.progress)
+        chosen = files.choose_target(known, name or None, files.kinds_of_first_rows(reading), backend)
+        return files.convert(replace(reading, target=chosen), folder, lossy=data.lossy, progress=options.progress)
 
     def split(
         self, data: DataSpec, folder: Path, *, seed: int = 0, options: Options | None = None
     ) -> tuple[Sequence[Path], Report]:
         """Write files of rows as training and held-out rows in canonical form."""
         options = options or Options()
-        return files.split(self._job(data, options, seed=seed), folder, progress=options.progress)
+        return files.split(self._reading(data, options, seed=seed), folder, progress=options.progress)
 
     def preview(
         self,
@@ -119,14 +119,14 @@ class Rows:
 
     def _canonical(self, path: Path, format: str | None) -> Iterator[LocatedRow]:
         """Yield a file's good rows one after the other; `check` tells of the others."""
-        for batch in batches(self._job(DataSpec(train=str(path), format=format), Options())):
+        for batch in batches(self._reading(DataSpec(train=str(path), format=format), Options())):
             for row, place in zip(batch.train.rows, batch.train.places, strict=True):
                 yield LocatedRow(file_and_line(place)[1], orjson.loads(row))
 
-    def _job(self, data: DataSpec, options: Options, *, seed: int = 0) -> Job:
-        job = job_of(data, seed=seed, readers=self._plugins.readers())
+    def _reading(self, data: DataSpec, options: Options, *, seed: int = 0) -> Reading:
+        reading = reading_of(data, seed=seed, readers=self._plugins.readers())
         return replace(
-            job,
+            reading,
             workers=options.workers,
             max_problems=options.max_problems,
             count_tokens=options.count_tokens,

@@ -11,7 +11,7 @@ import pytest
 
 from tunebridge import quickstart
 from tunebridge.data.engine import run
-from tunebridge.data.loading import job_of
+from tunebridge.data.loading import reading_of
 from tunebridge.data.problems import Problem
 from tunebridge.errors import DataError
 from tunebridge.evaluation import metrics
@@ -94,7 +94,7 @@ def test_data_check_gives_codes_and_lines(tmp_path: Path) -> None:
 def test_shapes_of_rows_are_found(row: dict[str, Any], format_: Any, tmp_path: Path) -> None:
     path = tmp_path / "rows.jsonl"
     path.write_text(json.dumps(row))
-    report = run(job_of(DataSpec(train=str(path), columns=format_)))
+    report = run(reading_of(DataSpec(train=str(path), columns=format_)))
     assert report.problems == []
     assert report.rows == 1
 
@@ -102,10 +102,10 @@ def test_shapes_of_rows_are_found(row: dict[str, Any], format_: Any, tmp_path: P
 def test_rows_of_no_known_shape_ask(tmp_path: Path) -> None:
     path = tmp_path / "rows.jsonl"
     path.write_text('{"question": "a"}')
-    problems = run(job_of(DataSpec(train=str(path)))).problems
+    problems = run(reading_of(DataSpec(train=str(path)))).problems
     assert [(problem.code, isinstance(problem, Problem)) for problem in problems] == [("E003", True)]
     with pytest.raises(DataError, match="no such file"):
-        job_of(DataSpec(train=str(tmp_path / "none.jsonl")))
+        reading_of(DataSpec(train=str(tmp_path / "none.jsonl")))
 
 
 def test_the_quickstarts_rows_do_not_leak() -> None:

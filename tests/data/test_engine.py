@@ -20,7 +20,8 @@ from tunebridge.data.engine import run
 from tunebridge.data.example import Example
 from tunebridge.data.files import check, convert, split
 from tunebridge.data.library import Library
-from tunebridge.data.loading import job_of, load_dataset
+from tunebridge.data.loading import load_dataset, reading_of
+from tunebridge.data.writing import write_split
 from tunebridge.errors import DataError, PluginError
 from tunebridge.spec import DataSpec
 
@@ -64,11 +65,11 @@ def test_a_stored_split_is_the_one_in_memory(tmp_path: Path) -> None:
 
 def test_other_bytes_or_another_way_to_read_them_is_another_dataset(tmp_path: Path) -> None:
     data = write(tmp_path, [good(n) for n in range(20)])
-    keys = {library.key_of(job_of(data))}
-    keys.add(library.key_of(job_of(data.model_copy(update={"validation": 0.2}))))
-    keys.add(library.key_of(job_of(data.model_copy(update={"validation": 0.2}), seed=1)))
-    keys.add(library.key_of(job_of(data.model_copy(update={"format": "chat"}))))
-    keys.add(library.key_of(job_of(write(tmp_path, [good(n) for n in range(21)]))))
+    keys = {library.key_of(reading_of(data))}
+    keys.add(library.key_of(reading_of(data.model_copy(update={"validation": 0.2}))))
+    keys.add(library.key_of(reading_of(data.model_copy(update={"validation": 0.2}), seed=1)))
+    keys.add(library.key_of(reading_of(data.model_copy(update={"format": "chat"}))))
+    keys.add(library.key_of(reading_of(write(tmp_path, [good(n) for n in range(21)]))))
     assert len(keys) == 5
 
 
@@ -110,17 +111,17 @@ def test_any_number_of_workers_and_any_size_of_block_give_the_same_bytes(
     make_rows(tmp_path / "rows.jsonl", 3000)
     with (tmp_path / "rows.jsonl").open("ab") as file:
         file.write(b'{"broken"\n')
-    job = replace(job_of(DataSpec(train=str(tmp_path / "rows.jsonl"), validation=0.1)), target=target())
+    reading = replace(reading_of(DataSpec(train=str(tmp_path / "rows.jsonl"), validation=0.1)), target=target())
     seen = set()
     for name, workers, block in (("one", 1, 1 << 20), ("small", 1, 5000), ("two", 2, 1 << 16)):
         monkeypatch.setattr("tunebridge.data.blocks.BLOCK_BYTES", block)
-        checked = check(replace(job, workers=workers), rejected=tmp_path / name)
+        checked = check(replace(reading, workers=workers), rejected=tmp_path / name)
         seen.add((str(checked.report), str(checked.target), (tmp_path / name).read_bytes()))
     assert len(seen) == 1
     clean = DataSpec(train=str(tmp_path / "clean.jsonl"), validation=0.1)
     make_rows(tmp_path / "clean.jsonl", 3000)
     for name, workers in (("a", 1), ("b", 2)):
-        split(replace(job_of(clean), workers=workers), tmp_path / name)
+        split(replace(reading_of(clean), workers=workers), tmp_path / name)
     for file in ("train.jsonl", "validation.jsonl"):
         assert (tmp_path / "a" / file).read_bytes() == (tmp_path / "b" / file).read_bytes()
 
@@ -134,7 +135,7 @@ def test_memory_does_not_grow_with_the_file(tmp_path: Path) -> None:
         (tmp_path / "many.jsonl").write_bytes(rows * times)
         code = (
             "import sys; from tunebridge.data.loading import *; from tunebridge.data.engine import run\n"
-            "run(job_of(DataSpec(train=sys.argv[1])))\n"
+            "run(reading_of(DataSpec(train=sys.argv[1])))\n"
             "print(*[line.split()[1] for line in open('/proc/self/status') if line.startswith('VmHWM')])"
         )
         command = [sys.executable, "-c", code, str(tmp_path / "many.jsonl")]
@@ -147,9 +148,9 @@ def test_memory_does_not_grow_with_the_file(tmp_path: Path) -> None:
 def test_the_index_says_the_same_on_disk_as_in_memory(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     rows = [good(n % 700) for n in range(1000)] + [good(n).replace(b"is red", b"is blue") for n in range(20)]
     data = write(tmp_path, rows)
-    in_memory = run(job_of(data))
+    in_memory = run(reading_of(data))
     monkeypatch.setattr(index, "MAX_IN_MEMORY", 10)
-    on_disk = run(job_of(data))
+    on_disk = run(reading_of(data))
     assert in_memory == on_disk
     assert in_memory.counts["W101"] == 300
 
@@ -183,17 +184,17 @@ def test_groups_stay_together_and_strata_keep_their_share(tmp_path: Path) -> Non
 
 
 def test_rows_are_written_within_the_targets_limits(tmp_path: Path) -> None:
-    job = job_of(write(tmp_path, [good(n) for n in range(10)]))
-    done = convert(replace(job, target=target(max_rows=4, byte_order_mark=True)), tmp_path / "rows")
+    reading = reading_of(write(tmp_path, [good(n) for n in range(10)]))
+    done = convert(replace(reading, target=target(max_rows=4, byte_order_mark=True)), tmp_path / "rows")
     assert [path.name for path in done.files] == [f"train-{n}-of-3.jsonl" for n in (1, 2, 3)]
     texts = [path.read_bytes() for path in done.files]
     assert all(text.startswith(b"\xef\xbb\xbf") for text in texts)
     rows = [json.loads(line) for text in texts for line in text.decode("utf-8-sig").split("\n") if line]
     assert [row["turns"][0][1] for row in rows] == [f"What is the colour of ball {n}?" for n in range(10)]
-    by_size = convert(replace(job, target=target(max_bytes=300)), tmp_path / "bytes")
+    by_size = convert(replace(reading, target=target(max_bytes=300)), tmp_path / "bytes")
     assert len(by_size.files) > 2
     assert all(path.stat().st_size <= 300 for path in by_size.files)
-    one = convert(replace(job, target=target()), tmp_path / "one")
+    one = convert(replace(reading, target=target()), tmp_path / "one")
     assert [path.name for path in one.files] == ["train.jsonl"]
 
 
@@ -211,24 +212,34 @@ def test_rows_are_written_within_the_targets_limits(tmp_path: Path) -> None:
 def test_what_does_not_fit_leaves_nothing_behind(limits: dict[str, object], says: str, tmp_path: Path) -> None:
     data = write(tmp_path, [good(n) for n in range(10)])
     write(tmp_path, [good(n) for n in (20, 21)], "held_out.jsonl")
-    job = job_of(data.model_copy(update={"validation": str(tmp_path / "held_out.jsonl")}))
+    reading = reading_of(data.model_copy(update={"validation": str(tmp_path / "held_out.jsonl")}))
     with pytest.raises(DataError, match=says):
-        convert(replace(job, target=target(**limits)), tmp_path / "out")
+        convert(replace(reading, target=target(**limits)), tmp_path / "out")
     assert list((tmp_path / "out").iterdir()) == []
+
+
+def test_a_job_writes_its_rows_in_the_shape_that_its_plan_named(tmp_path: Path) -> None:
+    train = load_dataset(write(tmp_path, [good(n) for n in range(5)]), folder=tmp_path / "data").train
+    files = write_split(train, target(max_rows=2), tmp_path, "train")
+    assert [path.name for path in files] == [f"train-{n}-of-3.jsonl" for n in (1, 2, 3)]
+    assert sum(path.read_bytes().count(b"\n") for path in files) == 5
+    with pytest.raises(DataError, match="one row is longer"):
+        write_split(train, target(max_bytes=10), tmp_path, "small")
+    assert not list(tmp_path.glob("*small*"))
 
 
 def test_losses_are_counted_and_refused_rows_left_out_only_with_leave(tmp_path: Path) -> None:
     tools = [{"type": "function", "function": {"name": "weather"}}]
     named = chat({"role": "user", "content": "a", "name": "kari"}, ("assistant", "b"))
-    job = job_of(write(tmp_path, [good(1), named, chat(("user", "c"), ("assistant", "d"), tools=tools)]))
-    job = replace(job, target=target())
+    reading = reading_of(write(tmp_path, [good(1), named, chat(("user", "c"), ("assistant", "d"), tools=tools)]))
+    reading = replace(reading, target=target())
     with pytest.raises(DataError, match=r"rows.jsonl:3: E013 .* cannot take 1 of 3 rows \(X-tools\)"):
-        convert(job, tmp_path / "warn")
-    done = convert(job, tmp_path / "allow", lossy="allow")
+        convert(reading, tmp_path / "warn")
+    done = convert(reading, tmp_path / "allow", lossy="allow")
     assert done.files[0].read_bytes().count(b"\n") == 2
     assert (done.rows.exact, done.rows.lossy_rows, done.rows.refused_rows) == (1, 1, 1)
     assert done.rows.lossy[0].places == (f"{tmp_path}/rows.jsonl:2",)
-    checked = check(job)
+    checked = check(reading)
     assert checked.errors == 1
     assert {problem.code for problem in checked.problems} == {"E013", "W114"}
 
@@ -245,11 +256,18 @@ def test_batches_are_pure_and_need_no_recipe() -> None:
 
 def test_the_rejected_rows_are_those_that_are_wrong(tmp_path: Path) -> None:
     data = write(tmp_path, [good(1), b'{"messages": [}', good(2), chat(("user", "a"), ("assistant", ""))])
-    check(job_of(data), rejected=tmp_path / "rejected.jsonl")
+    check(reading_of(data), rejected=tmp_path / "rejected.jsonl")
     wrong = [json.loads(line) for line in (tmp_path / "rejected.jsonl").read_text().split("\n") if line]
     assert [(row["line"], row["codes"]) for row in wrong] == [(2, ["E002"]), (4, ["E009"])]
     assert wrong[0]["row"] == '{"messages": [}'
     Library(tmp_path)  # a folder is only made when it is needed
+
+
+def test_rows_that_differ_in_what_is_not_trained_are_nearly_the_same(tmp_path: Path) -> None:
+    asked, said = ("user", "a"), ("assistant", "b")
+    rows = [chat(asked, said), chat(asked, said, id="1"), chat(asked, said, id="2"), chat(asked, said, id="2")]
+    counts = run(reading_of(write(tmp_path, rows))).counts
+    assert counts == {"W101": 1, "W102": 2}
 
 
 def fails(row: object) -> Any:
@@ -258,12 +276,12 @@ def fails(row: object) -> Any:
 
 
 def test_a_target_that_fails_is_named(tmp_path: Path) -> None:
-    job = replace(job_of(write(tmp_path, [good(1)])), target=replace(target(), convert=fails))
+    reading = replace(reading_of(write(tmp_path, [good(1)])), target=replace(target(), convert=fails))
     with pytest.raises(PluginError, match="fake/turns failed on a row"):
-        convert(job, tmp_path / "out")
+        convert(reading, tmp_path / "out")
     assert list((tmp_path / "out").iterdir()) == []
     with pytest.raises(DataError, match="Use one worker"):
-        run(replace(job, target=replace(target(), convert=lambda row: fails(row)), workers=2))
+        run(replace(reading, target=replace(target(), convert=lambda row: fails(row)), workers=2))
 
 
 def test_too_many_strata_are_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -3,21 +3,26 @@
 import gzip
 import json
 from pathlib import Path
+from typing import Any
 
 import pytest
 
-from tests.data.faults import FAULTS, GOOD_LINES, Fault, chat, good
-from tunebridge.data.collect import Report
-from tunebridge.data.engine import Job, run, sources_of
-from tunebridge.data.loading import job_of
-from tunebridge.spec import DataSpec
+hypothesis = pytest.importorskip("hypothesis")
+from hypothesis import strategies as st  # noqa: E402
+
+from tests.data.faults import FAULTS, GOOD_LINES, Fault, chat, good  # noqa: E402
+from tunebridge.data.checks import check_row  # noqa: E402
+from tunebridge.data.collect import Report  # noqa: E402
+from tunebridge.data.engine import Reading, run, sources_of  # noqa: E402
+from tunebridge.data.loading import reading_of  # noqa: E402
+from tunebridge.spec import DataSpec  # noqa: E402
 
 ENTRIES = Path(__file__).parents[2] / "examples" / "data" / "cpython_changelog" / "entries.jsonl.gz"
 
 
 def check(path: Path) -> Report:
     """Return what is found in a file."""
-    return run(job_of(DataSpec(train=str(path))))
+    return run(reading_of(DataSpec(train=str(path))))
 
 
 @pytest.mark.parametrize("fault", FAULTS, ids=lambda fault: fault.name)
@@ -46,7 +51,7 @@ def test_leakage_is_found_between_files(tmp_path: Path) -> None:
     (tmp_path / "train.jsonl").write_bytes(b"\n".join(good(number) for number in range(5)))
     (tmp_path / "held_out.jsonl").write_bytes(good(9) + b"\n" + good(3))
     data = DataSpec(train=str(tmp_path / "train.jsonl"), validation=str(tmp_path / "held_out.jsonl"))
-    (problem,) = run(job_of(data)).problems
+    (problem,) = run(reading_of(data)).problems
     assert (problem.code, problem.line, Path(problem.file or "").name) == ("W103", 2, "held_out.jsonl")
 
 
@@ -58,7 +63,7 @@ def test_rows_that_would_be_cut_are_counted(tmp_path: Path) -> None:
     def count(row: object) -> int:
         return len(json.dumps(row).split())
 
-    job = Job(sources_of(str(tmp_path / "rows.jsonl")), count_tokens=count, max_tokens=40)
+    job = Reading(sources_of(str(tmp_path / "rows.jsonl")), count_tokens=count, max_tokens=40)
     (problem,) = run(job).problems
     assert (problem.code, problem.line) == ("W105", 2)
     assert "2 answers would be cut, 1 of them lost altogether" in problem.message
@@ -105,3 +110,45 @@ def test_rows_in_many_scripts_raise_no_alarm(tmp_path: Path) -> None:
     rows = [chat(("user", f"{text} {n}"), ("assistant", f"{n}: {text}")) for n in range(20) for text in texts]
     (tmp_path / "rows.jsonl").write_bytes(b"\n".join(rows))
     assert check(tmp_path / "rows.jsonl").problems == []
+
+
+SCHEMAS = st.fixed_dictionaries(
+    {},
+    optional={
+        "type": st.sampled_from(
+            ["string", "integer", "number", "boolean", "object", "array", "null", ["string", "null"]]
+        ),
+        "description": st.just("what it is"),
+        "enum": st.just(["a", 1]),
+        "const": st.just("a"),
+        "required": st.just(["a"]),
+        "additionalProperties": st.booleans(),
+        "properties": st.fixed_dictionaries(
+            {"a": st.fixed_dictionaries({"type": st.sampled_from(["string", "integer"])})}
+        ),
+        "items": st.fixed_dictionaries({"type": st.sampled_from(["string", "integer"])}),
+    },
+)
+VALUES = st.recursive(
+    st.none() | st.booleans() | st.integers(-3, 3) | st.sampled_from(["a", "b", 1.0, 1.5]),
+    lambda inner: st.lists(inner, max_size=2) | st.dictionaries(st.sampled_from("ab"), inner, max_size=2),
+    max_leaves=4,
+)
+
+
+@hypothesis.settings(max_examples=400, deadline=None, derandomize=True, database=None)
+@hypothesis.given(
+    properties=st.dictionaries(st.sampled_from("ab"), SCHEMAS, max_size=2),
+    arguments=st.dictionaries(st.sampled_from("abc"), VALUES, max_size=3),
+    closed=st.booleans(),
+)
+def test_arguments_are_judged_as_jsonschema_judges_them(properties: Any, arguments: Any, closed: bool) -> None:
+    jsonschema = pytest.importorskip("jsonschema")
+    schema = {"type": "object", "properties": properties, "additionalProperties": not closed, "required": ["a"]}
+    call = {"id": "c1", "function": {"name": "f", "arguments": json.dumps(arguments)}}
+    row = {
+        "messages": [{"role": "user", "content": "a"}, {"role": "assistant", "tool_calls": [call]}],
+        "tools": [{"type": "function", "function": {"name": "f", "parameters": schema}}],
+    }
+    is_right = jsonschema.Draft202012Validator(schema).is_valid(arguments)
+    assert is_right == (not [finding for finding in check_row(row) if finding.code == "E008"])

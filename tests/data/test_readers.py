@@ -13,7 +13,7 @@ import pytest
 from tests.data.faults import chat, good
 from tunebridge.data.engine import run
 from tunebridge.data.example import Example
-from tunebridge.data.loading import job_of, load_dataset
+from tunebridge.data.loading import load_dataset, reading_of
 from tunebridge.errors import DataError, MissingPackage
 from tunebridge.spec import DataSpec
 from tunebridge.testing.case import without
@@ -119,6 +119,9 @@ def test_patterns_lists_and_urls(tmp_path: Path) -> None:
     pytest.importorskip("fsspec")
     assert read(tmp_path, f"file://{tmp_path}/part-*.jsonl") == EXAMPLES
     assert read(tmp_path, [f"file://{tmp_path}/part-{number}.jsonl" for number in (0, 1)]) == EXAMPLES
+    for url in ("nobody://knows/this.jsonl", f"file://{tmp_path}/none.jsonl"):
+        with pytest.raises(DataError, match="cannot be opened"):
+            read(tmp_path, url)
     with pytest.raises(DataError, match="no file fits"):
         read(tmp_path, str(tmp_path / "none-*.jsonl"))
 
@@ -182,7 +185,7 @@ SHAPES: list[tuple[str, dict[str, Any], dict[str, Any]]] = [
 def test_shapes_are_found_and_become_the_same_rows(shape: str, row: Any, wanted: Any, tmp_path: Path) -> None:
     path = tmp_path / "rows.jsonl"
     path.write_text(json.dumps(row))
-    report = run(job_of(DataSpec(train=str(path))))
+    report = run(reading_of(DataSpec(train=str(path))))
     assert [str(problem) for problem in report.problems if problem.severity == "error"] == []
     assert report.formats == {str(path): shape}
     assert read(tmp_path, str(path)) == (Example.model_validate(wanted),)
@@ -192,7 +195,7 @@ def test_shapes_are_found_and_become_the_same_rows(shape: str, row: Any, wanted:
 def test_what_is_not_certain_is_asked(tmp_path: Path) -> None:
     path = tmp_path / "rows.jsonl"
     path.write_text('{"messages": [], "text": "a"}')
-    (problem,) = run(job_of(DataSpec(train=str(path)))).problems
+    (problem,) = run(reading_of(DataSpec(train=str(path)))).problems
     assert "fit chat or text. Say which with data.format" in str(problem)
     path.write_text('{"prompt": "a", "completion": "b"}')
     with pytest.raises(DataError, match="takes the name of another column"):
@@ -204,7 +207,7 @@ def test_what_is_not_certain_is_asked(tmp_path: Path) -> None:
 def test_the_shape_is_that_of_most_rows(tmp_path: Path) -> None:
     rows = [b"{broken", b'{"prompt": "a", "completion": "b"}', *GOOD]
     (tmp_path / "rows.jsonl").write_bytes(b"\n".join(rows))
-    report = run(job_of(DataSpec(train=str(tmp_path / "rows.jsonl"))))
+    report = run(reading_of(DataSpec(train=str(tmp_path / "rows.jsonl"))))
     assert [(problem.line, problem.code) for problem in report.problems] == [(1, "E002"), (2, "E011")]
     assert report.rows == len(GOOD)
 
@@ -212,7 +215,7 @@ def test_the_shape_is_that_of_most_rows(tmp_path: Path) -> None:
 def test_keys_that_no_shape_knows_are_kept_and_counted(tmp_path: Path) -> None:
     rows = [json.dumps({**json.loads(line), "tool": 1, "source": "x"}) for line in GOOD]
     (tmp_path / "rows.jsonl").write_text("\n".join(rows))
-    report = run(job_of(DataSpec(train=str(tmp_path / "rows.jsonl"))))
+    report = run(reading_of(DataSpec(train=str(tmp_path / "rows.jsonl"))))
     assert report.metadata_keys == {"tool": 7, "source": 7}
     (problem,) = report.problems
     assert (problem.code, "did you mean 'tools'?" in problem.message) == ("W111", True)
@@ -229,7 +232,7 @@ def test_keys_that_no_shape_knows_are_kept_and_counted(tmp_path: Path) -> None:
 )
 def test_broken_tables_say_where(text: str, line: int, code: str, tmp_path: Path) -> None:
     (tmp_path / "rows.csv").write_bytes(text.encode("latin-1"))
-    found = run(job_of(DataSpec(train=str(tmp_path / "rows.csv")))).problems
+    found = run(reading_of(DataSpec(train=str(tmp_path / "rows.csv")))).problems
     assert (code, line) in {(problem.code, problem.line) for problem in found}, found
 
 

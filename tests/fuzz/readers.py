@@ -17,7 +17,7 @@ import hypothesis
 
 from tests.fuzz.rows import files
 from tunebridge.data.batch import Side
-from tunebridge.data.engine import Job, run, sources_of
+from tunebridge.data.engine import Reading, run, sources_of
 from tunebridge.data.example import Example
 from tunebridge.errors import DataError
 
@@ -43,7 +43,7 @@ def read_anything(folder: Path, name: str, data: bytes) -> None:
     path.write_bytes(data)
     started = time.monotonic()
     with contextlib.suppress(DataError):
-        report = run(Job(sources_of(str(path)), max_problems=5), _Right())
+        report = run(Reading(sources_of(str(path)), max_problems=5), _Right())
         assert bool(report.errors) == any(problem.severity == "error" for problem in report.problems)
         assert report.rows == sum(report.kinds.values())
     assert time.monotonic() - started < MAX_SECONDS, name

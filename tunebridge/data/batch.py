@@ -143,7 +143,8 @@ class _Maker:
             roles = plain_roles(row) if self._is_chat else None
             canonical = row if roles is not None else to_canonical(row, recipe.reader, recipe.readers, recipe.columns)
             parts = parts_of(canonical)
-            if isinstance(raw, bytes):
+            # A plain row is never longer than its line, and shorter where a key stood there twice.
+            if isinstance(raw, bytes) and (roles is None or len(raw) != len(parts.text)):
                 refuse_double_keys(raw, row, parts.text if canonical is row else None)
             found = check_plain(roles, canonical) if roles is not None else list(check_row(canonical))
             if found:
@@ -176,7 +177,8 @@ class _Maker:
         self.batch.rejected.append(Rejected(line, text, codes))
 
     def _keep(self, line: int, row: CanonicalRow, parts: Parts, roles: tuple[str, ...] | None) -> None:
-        batch, recipe, kind = self.batch, self._recipe, kind_of(row)
+        batch, recipe = self.batch, self._recipe
+        kind = kind_of(row) if roles is None else "sft" if "assistant" in roles else "prompt_only"
         asked = hashlib.sha256(parts.asked).digest()
         is_held_out = self._splitter.is_held_out(row, asked) if self._splitter else recipe.held_out
         side = batch.held_out if is_held_out else batch.train

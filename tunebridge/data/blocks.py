@@ -7,8 +7,6 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import IO, Any
 
-import orjson
-
 from tunebridge.data import arrays
 from tunebridge.data.incoming import RawRow
 from tunebridge.errors import DataError
@@ -151,8 +149,3 @@ def of_table(rows: Iterator[RawRow]) -> Iterator[Block]:
             yield Block(batch, range(first, first + len(batch)), 0)
             first, batch = first + len(batch), []
     yield Block(batch, range(first, first + len(batch)), 0)
-
-
-def spelt(row: bytes | RawRow) -> bytes:
-    """Return a raw row as it stood in its file, as JSON where it was in a table."""
-    return row if isinstance(row, bytes) else orjson.dumps(row, default=str)

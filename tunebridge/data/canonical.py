@@ -26,11 +26,6 @@ class Unsure(Exception):  # not an error
     """A row is not plainly of the right shape: pydantic has to look at it."""
 
 
-def canonicalise(row: Mapping[str, Any]) -> CanonicalRow:
-    """Return a row in canonical form; pydantic's ValidationError when it is no Example."""
-    return canonical_row(row) or Example.model_validate(row).to_json()
-
-
 def canonical_row(row: Mapping[str, Any]) -> CanonicalRow | None:
     """Return the row in canonical form, itself where nothing changes, or None where pydantic has to decide."""
     try:
@@ -101,14 +96,6 @@ def turns_of(row: CanonicalRow) -> Sequence[Mapping[str, Any]]:
     """Return every turn of a row: the conversation, then the preferred and the rejected answer."""
     messages: list[Mapping[str, Any]] = row.get("messages", [])
     return [*messages, *row["preferred"], *row["rejected"]] if "preferred" in row else messages
-
-
-def text_of(message: Mapping[str, Any]) -> str:
-    """Return the text of a turn, that of several parts joined."""
-    content = message.get("content")
-    if isinstance(content, str):
-        return content
-    return "\n".join(part["text"] for part in content or () if part["type"] == "text")
 
 
 _OPTIONAL: tuple[Feature, ...] = ("reasoning", "weight", "name")

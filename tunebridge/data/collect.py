@@ -142,7 +142,7 @@ class Collector:
         repeats, answers = find_repeats(self._content), find_answers(self._asked)
         told = (
             ("W101", repeats.exact, "row", "stand there more than once", _TWICE),
-            ("W102", repeats.near, "row", "differ from another only in case, spaces or punctuation", _TWICE),
+            ("W102", repeats.near, "row", "are another's twin but for case, spaces, punctuation or an id", _TWICE),
             ("W103", answers.leak, "validation row", "ask what a training row asks", _LEAK),
             ("W104", answers.differ, "row", "ask the same and are answered differently", _DIFFER),
         )

@@ -31,7 +31,7 @@ class Sink(Protocol):
 
 
 @dataclass(frozen=True)
-class Job:
+class Reading:
     """Which rows are read, and what is done with them."""
 
     train: tuple[Source, ...]
@@ -65,37 +65,37 @@ def sources_of(names: str | Sequence[str] | None) -> tuple[Source, ...]:
 
 
 def run(
-    job: Job,
+    reading: Reading,
     sink: Sink | None = None,
     *,
     rejected: Callable[[str, Batch], None] | None = None,
     progress: Progress | None = None,
 ) -> Report:
     """Read every row once and return what was found; good rows go to the sink, wrong ones to `rejected`."""
-    if job.splitter is not None and job.splitter.is_survey:
-        job = replace(job, splitter=_surveyed(job, job.splitter))
-    collector = _collector(job)
-    done = 0
-    for step in _steps(job, collector):
+    if reading.splitter is not None and reading.splitter.is_survey:
+        reading = replace(reading, splitter=_surveyed(reading, reading.splitter))
+    collector = _collector(reading)
+    done, size = 0, reading.size
+    for step in _steps(reading, collector):
         collector.add(step.file, step.batch)
         if sink is not None:
             sink.write(step.batch.train, held_out=False)
             sink.write(step.batch.held_out, held_out=True)
         if rejected is not None and step.batch.rejected:
-            rejected(job.sources[step.file].name, step.batch)
+            rejected(reading.sources[step.file].name, step.batch)
         done += step.size
         if progress is not None:
-            progress(done, job.size)
-    return collector.report(max_tokens=job.max_tokens)
+            progress(done, size)
+    return collector.report(max_tokens=reading.max_tokens)
 
 
-def batches(job: Job) -> Iterator[Batch]:
+def batches(reading: Reading) -> Iterator[Batch]:
     """Yield what becomes of the rows, block by block, without looking among them."""
-    return (step.batch for step in _steps(job, _collector(job)))
+    return (step.batch for step in _steps(reading, _collector(reading)))
 
 
-def _collector(job: Job) -> Collector:
-    return Collector([source.name for source in job.sources], max_problems=job.max_problems)
+def _collector(reading: Reading) -> Collector:
+    return Collector([source.name for source in reading.sources], max_problems=reading.max_problems)
 
 
 class _Step(NamedTuple):
@@ -109,37 +109,37 @@ class _Task(NamedTuple):
     recipe: Recipe
 
 
-def _surveyed(job: Job, splitter: Splitter) -> Splitter:
+def _surveyed(reading: Reading, splitter: Splitter) -> Splitter:
     """Read the rows once to count the strata; what is wrong with them is said when they are read again."""
     strata: dict[str, array[float]] = {}
-    for batch in batches(replace(job, target=None, count_tokens=None)):
+    for batch in batches(replace(reading, target=None, count_tokens=None)):
         splitter.merge(strata, batch.strata)
     return splitter.decided(strata)
 
 
-def _steps(job: Job, collector: Collector) -> Iterator[_Step]:
-    tasks = _tasks(job, collector)
-    if job.workers <= 1:
+def _steps(reading: Reading, collector: Collector) -> Iterator[_Step]:
+    tasks = _tasks(reading, collector)
+    if reading.workers <= 1:
         for task in tasks:
             yield _step(task, _work(task))
         return
-    _require_portable(job)
+    _require_portable(reading)
     context = multiprocessing.get_context("spawn")
-    with ProcessPoolExecutor(job.workers, mp_context=context) as pool:
+    with ProcessPoolExecutor(reading.workers, mp_context=context) as pool:
         waiting: deque[tuple[_Task, Future[Batch]]] = deque()
         for task in tasks:
             waiting.append((task, pool.submit(_work, task)))
-            if len(waiting) >= 2 * job.workers:
+            if len(waiting) >= 2 * reading.workers:
                 first, future = waiting.popleft()
                 yield _step(first, future.result())
         for first, future in waiting:
             yield _step(first, future.result())
 
 
-def _require_portable(job: Job) -> None:
+def _require_portable(reading: Reading) -> None:
     """Raise DataError when a plugin's function cannot be sent to another process."""
     try:
-        pickle.dumps((job.readers, job.target, job.count_tokens))
+        pickle.dumps((reading.readers, reading.target, reading.count_tokens))
     except (pickle.PicklingError, AttributeError, TypeError) as error:
         message = f"a reader, a target or a token counter cannot work in other processes ({error}). Use one worker."
         raise DataError(message) from None
@@ -153,46 +153,47 @@ def _work(task: _Task) -> Batch:
     return convert_batch(task.block.rows, task.recipe, lines=task.block.lines)
 
 
-def _tasks(job: Job, collector: Collector) -> Iterator[_Task]:
-    for number, source in enumerate(job.sources):
+def _tasks(reading: Reading, collector: Collector) -> Iterator[_Task]:
+    for number, source in enumerate(reading.sources):
         try:
-            yield from _tasks_of(job, number, source, collector)
+            yield from _tasks_of(reading, number, source, collector)
         except DataError as error:
             if error.code is None:
                 raise
             collector.add_error(number, error)
 
 
-def _tasks_of(job: Job, number: int, source: Source, collector: Collector) -> Iterator[_Task]:
+def _tasks_of(reading: Reading, number: int, source: Source, collector: Collector) -> Iterator[_Task]:
     """Yield a file's blocks, each with the recipe of the shape that its first rows have."""
-    held_out = number >= len(job.train)
+    held_out = number >= len(reading.train)
     recipe: Recipe | None = None
     for block in source.blocks():
         if recipe is None:
-            reader = _reader(job, block)
+            reader = _reader(reading, block)
             recipe = Recipe(
-                reader or job.readers[0],
-                job.readers,
-                job.columns,
+                reader or reading.readers[0],
+                reading.readers,
+                reading.columns,
                 file=number,
-                splitter=None if held_out else job.splitter,
+                splitter=None if held_out else reading.splitter,
                 held_out=held_out,
-                target=job.target,
-                count_tokens=job.count_tokens,
-                max_tokens=job.max_tokens,
+                target=reading.target,
+                count_tokens=reading.count_tokens,
+                max_tokens=reading.max_tokens,
             )
-            collector.formats[source.name] = recipe.reader.name
+            if reader is not None:
+                collector.formats[source.name] = reader.name
         yield _Task(block, recipe)
         if reader is None:
             recipe = None  # no row of this block could be read: the next one has to show the shape
 
 
-def _reader(job: Job, block: Block) -> Reader | None:
+def _reader(reading: Reading, block: Block) -> Reader | None:
     rows = sample(block.rows)
-    if job.format is None and not rows:
+    if reading.format is None and not rows:
         return None
     try:
-        return choose([rename(row, job.columns) for row in rows], job.format, job.readers)
+        return choose([rename(row, reading.columns) for row in rows], reading.format, reading.readers)
     except DataError as error:
         line = next((n for n, row in zip(block.lines, block.rows, strict=False) if row), 1)
         raise DataError(f"{error.message}.", line=line, code=error.code) from None

@@ -1,4 +1,4 @@
-"""What is done with files of rows without a job: check them, convert them, split them."""
+"""What is done with files of rows without a reading: check them, convert them, split them."""
 
 import tempfile
 from collections.abc import Collection, Sequence
@@ -12,7 +12,7 @@ import orjson
 from tunebridge.data.batch import Batch
 from tunebridge.data.collect import Report
 from tunebridge.data.dataset import owner_only
-from tunebridge.data.engine import Job, Progress, batches, run
+from tunebridge.data.engine import Progress, Reading, batches, run
 from tunebridge.data.library import raise_for, write_splits
 from tunebridge.data.problems import Finding, Problem
 from tunebridge.data.targets import Target
@@ -37,22 +37,22 @@ class Checked:
         return self.report.errors + sum(problem.severity == "error" for problem in extra)
 
 
-def check(job: Job, *, rejected: Path | None = None, progress: Progress | None = None) -> Checked:
-    """Return everything that is wrong with the job's files; broken rows are written to `rejected` where it is given.
+def check(reading: Reading, *, rejected: Path | None = None, progress: Progress | None = None) -> Checked:
+    """Return everything that is wrong with the files; broken rows are written to `rejected` where it is given.
 
     Each line of that file has the keys file, line, codes and row, the row as it stood there.
     """
-    sink = LossSink(job.target, [source.name for source in job.sources]) if job.target else None
+    sink = LossSink(reading.target, [source.name for source in reading.sources]) if reading.target else None
     with ExitStack() as stack:
         write = None
         if rejected is not None:
             file = stack.enter_context(open(rejected, "wb", opener=owner_only))  # the stack closes it
             write = _Rejected(file).write
-        report = run(job, sink, rejected=write, progress=progress)
-    if sink is None or job.target is None:
+        report = run(reading, sink, rejected=write, progress=progress)
+    if sink is None or reading.target is None:
         return Checked(report, problems=report.problems)
     found = sink.report.problems("warn")
-    found += [f.at(None, None) for f in check_limits(job.target, train=sink.train, validation=sink.validation)]
+    found += [f.at(None, None) for f in check_limits(reading.target, train=sink.train, validation=sink.validation)]
     return Checked(report, sink.report, [*report.problems, *found])
 
 
@@ -92,19 +92,19 @@ class Converted:
     problems: list[Problem]
 
 
-def convert(job: Job, folder: Path, *, lossy: Policy = "warn", progress: Progress | None = None) -> Converted:
-    """Write the job's rows in its target's shape and return the files; DataError where rows are wrong or refused.
+def convert(reading: Reading, folder: Path, *, lossy: Policy = "warn", progress: Progress | None = None) -> Converted:
+    """Write rows in the target's shape and return the files; DataError where rows are wrong or refused.
 
     Nothing is left behind where it fails. Under `lossy="allow"` rows that the target cannot take are left out and
     counted.
     """
-    assert job.target is not None
-    sink = TargetSink(folder, job.target, [source.name for source in job.sources])
+    assert reading.target is not None
+    sink = TargetSink(folder, reading.target, [source.name for source in reading.sources])
     try:
-        report = run(job, sink, progress=progress)
+        report = run(reading, sink, progress=progress)
         raise_for(report)
         found = sink.report.problems(lossy)
-        limits = check_limits(job.target, train=sink.train, validation=sink.validation)
+        limits = check_limits(reading.target, train=sink.train, validation=sink.validation)
         found += [finding.at(None, None) for finding in limits]
         raise_for(replace(report, problems=found, errors=sum(problem.severity == "error" for problem in found)))
         return Converted(sink.close(), sink.report, report, [*report.problems, *found])
@@ -113,21 +113,21 @@ def convert(job: Job, folder: Path, *, lossy: Policy = "warn", progress: Progres
         raise
 
 
-def split(job: Job, folder: Path, *, progress: Progress | None = None) -> tuple[list[Path], Report]:
-    """Write the job's rows as `train.jsonl` and `validation.jsonl` in canonical form and return the files."""
+def split(reading: Reading, folder: Path, *, progress: Progress | None = None) -> tuple[list[Path], Report]:
+    """Write rows as `train.jsonl` and `validation.jsonl` in canonical form and return the files."""
     names = ("train.jsonl", "validation.jsonl")
     taken = [name for name in names if (folder / name).exists()]
     if taken:
         raise DataError(f"has {' and '.join(taken)} already. Choose another folder.", file=folder)
     folder.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(prefix=".splitting-", dir=folder) as partial:
-        report, _ = write_splits(job, Path(partial), progress=progress)
+        report, _ = write_splits(reading, Path(partial), progress=progress)
         return [(Path(partial) / name).rename(folder / name) for name in names], report
 
 
-def kinds_of_first_rows(job: Job) -> set[str]:
+def kinds_of_first_rows(reading: Reading) -> set[str]:
     """Return the kinds of the first rows that are right, from which a target is chosen."""
-    for batch in batches(replace(job, target=None, workers=1, splitter=None)):
+    for batch in batches(replace(reading, target=None, workers=1, splitter=None)):
         if kinds := {*batch.train.kinds, *batch.held_out.kinds}:
             return kinds
     return set()

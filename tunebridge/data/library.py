@@ -14,7 +14,7 @@ import shutil
 import tempfile
 import time
 from collections import Counter
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from functools import cache
 from pathlib import Path
 from typing import IO, Any
@@ -24,7 +24,7 @@ import orjson
 from tunebridge.data.batch import Side
 from tunebridge.data.collect import Report
 from tunebridge.data.dataset import Dataset, SplitSummary, StoredSplit, owner_only
-from tunebridge.data.engine import Job, Progress, run
+from tunebridge.data.engine import Progress, Reading, run
 from tunebridge.data.problems import Problem
 from tunebridge.errors import DataError, StoreError
 from tunebridge.spec import SpecModel
@@ -51,22 +51,22 @@ class Library:
     def __init__(self, folder: Path) -> None:
         self.folder = folder
 
-    def load(self, job: Job, *, progress: Progress | None = None) -> Dataset:
-        """Return the job's rows, made or found; DataError names the first problems where rows are wrong."""
-        key = key_of(job)
+    def load(self, reading: Reading, *, progress: Progress | None = None) -> Dataset:
+        """Return the rows, made or found; DataError names the first problems where rows are wrong."""
+        key = key_of(reading)
         folder = self.folder / key
         if not (folder / RECORD).exists():
-            self._make(job, folder, progress)
+            self._make(reading, folder, progress)
             self._remove_unused()
         os.utime(folder)
         return _open(folder)
 
-    def _make(self, job: Job, folder: Path, progress: Progress | None) -> None:
+    def _make(self, reading: Reading, folder: Path, progress: Progress | None) -> None:
         try:
             self.folder.mkdir(mode=0o700, parents=True, exist_ok=True)
             partial = Path(tempfile.mkdtemp(prefix=".making-", dir=self.folder))
             try:
-                _write(job, partial, progress)
+                _write(reading, partial, progress)
                 _give_name(partial, folder)
             finally:
                 shutil.rmtree(partial, ignore_errors=True)
@@ -75,15 +75,20 @@ class Library:
 
     def _remove_unused(self) -> None:
         for folder in self.folder.iterdir():
-            if time.time() - folder.stat().st_mtime > UNUSED_SECONDS:
-                shutil.rmtree(folder, ignore_errors=True)
+            with suppress(FileNotFoundError):  # another process removes it too
+                if time.time() - folder.stat().st_mtime > UNUSED_SECONDS:
+                    shutil.rmtree(folder, ignore_errors=True)
 
 
-def key_of(job: Job) -> str:
+def key_of(reading: Reading) -> str:
     """Return the digest of the files' bytes and of all that decides what becomes of them."""
-    parts: list[Any] = [_code_digest(), len(job.train), [(s.name, s.suffix, s.digest()) for s in job.sources]]
-    parts += [job.format, sorted(job.columns.items()), [f"{r.name} {r.convert.__module__}" for r in job.readers]]
-    splitter = job.splitter
+    parts: list[Any] = [_code_digest(), len(reading.train), [(s.name, s.suffix, s.digest()) for s in reading.sources]]
+    parts += [
+        reading.format,
+        sorted(reading.columns.items()),
+        [f"{r.name} {r.convert.__module__}" for r in reading.readers],
+    ]
+    splitter = reading.splitter
     parts += [splitter and [splitter.share, splitter.seed, splitter.group, splitter.stratify]]
     return hashlib.sha256(orjson.dumps(parts)).hexdigest()[:32]
 
@@ -155,23 +160,23 @@ def _written(path: Path) -> IO[bytes]:
     return open(path, "wb", opener=owner_only)
 
 
-def write_splits(job: Job, folder: Path, *, progress: Progress | None = None) -> tuple[Report, Record]:
+def write_splits(reading: Reading, folder: Path, *, progress: Progress | None = None) -> tuple[Report, Record]:
     """Write the good rows of both splits into a folder; DataError where a row is wrong or a side is empty."""
     with ExitStack() as stack:
         sink = SplitsSink(folder, stack)
-        report = run(job, sink, progress=progress)
+        report = run(reading, sink, progress=progress)
     raise_for(report)
     record = Record(
-        files=tuple(source.name for source in job.sources),
+        files=tuple(source.name for source in reading.sources),
         train=sink.train.summary,
         validation=sink.validation.summary if sink.validation.summary.rows else None,
         problems=tuple(report.problems),
         formats=report.formats,
         metadata_keys=report.metadata_keys,
     )
-    if job.splitter is not None and (record.validation is None or not record.train.rows):
+    if reading.splitter is not None and (record.validation is None or not record.train.rows):
         raise DataError(
-            f"{report.rows} rows are too few to hold out {job.splitter.share:.0%} of them. Add rows, or set "
+            f"{report.rows} rows are too few to hold out {reading.splitter.share:.0%} of them. Add rows, or set "
             f"data.validation to a file."
         )
     return report, record
@@ -188,8 +193,8 @@ def raise_for(report: Report) -> None:
     raise DataError(f"{report.errors:,} problem{'s' if report.errors > 1 else ''} in the data:\n{shown}{more}")
 
 
-def _write(job: Job, folder: Path, progress: Progress | None) -> None:
-    _, record = write_splits(job, folder, progress=progress)
+def _write(reading: Reading, folder: Path, progress: Progress | None) -> None:
+    _, record = write_splits(reading, folder, progress=progress)
     if record.validation is None:
         for name in ("validation.jsonl", "validation.places"):
             (folder / name).unlink()

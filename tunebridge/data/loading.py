@@ -8,7 +8,7 @@ from functools import cache
 from pathlib import Path
 
 from tunebridge.data.dataset import Dataset
-from tunebridge.data.engine import Job, Progress, sources_of
+from tunebridge.data.engine import Progress, Reading, sources_of
 from tunebridge.data.library import Library
 from tunebridge.data.readers import READERS, Reader
 from tunebridge.data.split import Splitter
@@ -29,13 +29,13 @@ def load_dataset(
     one they live as long as the process. DataError names the first problems with file, line, code and fix; warnings
     stay in `Dataset.problems`.
     """
-    return Library(folder or _temporary()).load(job_of(data, seed=seed, readers=readers), progress=progress)
+    return Library(folder or _temporary()).load(reading_of(data, seed=seed, readers=readers), progress=progress)
 
 
-def job_of(data: DataSpec, *, seed: int = 0, readers: Sequence[Reader] = ()) -> Job:
+def reading_of(data: DataSpec, *, seed: int = 0, readers: Sequence[Reader] = ()) -> Reading:
     """Return what the data section asks for."""
     share = data.validation if isinstance(data.validation, float) else None
-    return Job(
+    return Reading(
         train=sources_of(data.train),
         validation=sources_of(data.validation) if not isinstance(data.validation, float) else (),
         format=data.format,

@@ -19,17 +19,16 @@ class Parts(NamedTuple):
     """What stands before the last answer."""
     answer: bytes
     """The last answer of a conversation; empty where there is none."""
-    learnt: bytes
-    """All that a model sees of the row, without its id, metadata and reference."""
+    more: bytes
+    """What else a model sees of the row: tools, a label, the two answers of a preference."""
+    is_whole: bool
+    """Whether what is asked and answered makes up the row; otherwise it has an id, metadata or more."""
 
     def digests(self, asked_digest: bytes, *, has_answer: bool) -> bytes:
         """Return four digests of 8 bytes: of the normalised row, the row, what is asked, the answer (0: none)."""
-        near = hashlib.sha256(normal(self.learnt)).digest()[:8]
+        near = hashlib.sha256(normal(self.asked + self.answer + self.more)).digest()[:8]
         answer = hashlib.sha256(self.answer).digest() if self.answer else NO_ANSWER
-        if len(self.learnt) == len(self.asked) + len(self.answer):  # both parts make up the whole row
-            exact = asked_digest[:4] + answer[:4]
-        else:
-            exact = hashlib.sha256(self.text).digest()[:8]
+        exact = asked_digest[:4] + answer[:4] if self.is_whole else hashlib.sha256(self.text).digest()[:8]
         return near + exact + asked_digest[:8] + (answer[:8] if has_answer else NO_ANSWER)
 
 
@@ -41,13 +40,13 @@ def parts_of(row: CanonicalRow) -> Parts:
         text = b'{"messages":' + asked[:-1] + b"," + answer + b"]}"
         if messages[-1]["role"] != "assistant":
             asked, answer = text[12:-1], b""
-        return Parts(text, asked, answer, asked + answer)
+        return Parts(text, asked, answer, b"", is_whole=True)
     return _odd_parts(row, canonical_bytes(row))
 
 
 def _odd_parts(row: CanonicalRow, text: bytes) -> Parts:
     if "text" in row:
-        asked, answer, more = canonical_bytes(row["text"]), b"", b" "
+        asked, answer, more = canonical_bytes(row["text"]), b"", b""
     elif "preferred" in row:
         asked, answer = canonical_bytes(row["messages"]), b""
         more = canonical_bytes([row["preferred"], row["rejected"]])
@@ -56,13 +55,9 @@ def _odd_parts(row: CanonicalRow, text: bytes) -> Parts:
         is_answered = bool(messages) and messages[-1]["role"] == "assistant"
         asked = canonical_bytes((messages[:-1] or None) if is_answered else messages)
         answer = canonical_bytes(messages[-1]) if is_answered else b""
-        more = canonical_bytes([row.get("tools"), row.get("label")])
-    return Parts(text, asked, answer, asked + answer + more)
-
-
-def prompt_digest(row: CanonicalRow) -> bytes:
-    """Return a digest of what is asked: everything before the last answer."""
-    return hashlib.sha256(parts_of(row).asked).digest()
+        seen = {key: row[key] for key in ("tools", "label") if key in row}
+        more = canonical_bytes(seen) if seen else b""
+    return Parts(text, asked, answer, more, is_whole=False)
 
 
 _FOLD = bytes(byte + 32 if 65 <= byte <= 90 else byte for byte in range(256))
@@ -71,8 +66,8 @@ _IGNORED = b" \t,;:!?'`\"\\()[]{}"
 
 def normal(text: bytes) -> bytes:
     """Return a text without the difference of upper and lower case, spaces and most punctuation."""
-    if b"\\" in text:
-        text = text.replace(b"\\n", b" ").replace(b"\\t", b" ")
+    if b"\\" in text and b"\\n" in text:
+        text = text.replace(b"\\n", b" ")
     if not text.isascii():
         text = "".join(text.decode().casefold().split()).encode()
     return text.translate(_FOLD, _IGNORED)

@@ -42,7 +42,7 @@ _PUBLIC_MAIL = re.compile(rb"@(?:[a-z0-9-]+\.)*example\.(?:com|org|net)\b|\bno-?
 _PHONE = re.compile(rb"(?<![\w.+-])(?:\+\d{1,3}[ .-]?(?:\(\d{1,4}\)[ .-]?)?(?:\d[ .-]?){6,11}\d|"
                     rb"\(\d{3}\) ?\d{3}-\d{4}|\d{3}-\d{3}-\d{4})(?![\w-])")  # fmt: skip
 _CARD = re.compile(rb"(?<![\w.-])(?:\d[ -]?){12,18}\d(?![\w-])")
-_CONTROL = re.compile(rb"\\u00[01][0-9a-f]|\\u007f|\\[bf]|\x7f")
+_CONTROL = re.compile(rb"\\(?:u00[01]|[bf])")
 # Zero width space, word joiner, invisible operators, direction overrides, byte order mark. Joiners (U+200C, U+200D)
 # are left out: scripts and emoji need them.
 _INVISIBLE = re.compile("[\u200b\u200e\u200f\u202a-\u202e\u2060-\u2064\u2066-\u2069\ufeff\u00ad\ufffe\uffff]")
@@ -51,7 +51,7 @@ _INVISIBLE = re.compile("[\u200b\u200e\u200f\u202a-\u202e\u2060-\u2064\u2066-\u2
 def scan(text: bytes) -> list[Found]:
     """Return what a row's canonical bytes hold that should not be there, each kind once."""
     found: list[Found] = []
-    if b"\\" in text and _has_control(text):
+    if (b"\\" in text and _CONTROL.search(text) and _has_control(text)) or b"\x7f" in text:
         found.append(Found("W106", "control characters"))
     if not text.isascii() and _INVISIBLE.search(text.decode()):
         found.append(Found("W106", "characters of no width"))
@@ -74,7 +74,7 @@ def _keys_and_numbers(text: bytes, digits: int) -> Iterator[Found]:
 
 
 def _has_control(text: bytes) -> bool:
-    """Whether an escape stands for a control character, behind no backslash of its own."""
+    """Whether an escape stands for a control character, and not behind a backslash that is escaped itself."""
     return bool(_CONTROL.search(text.replace(b"\\\\", b"")))
 
 

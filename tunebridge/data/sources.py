@@ -44,8 +44,9 @@ class Source:
     def digest(self) -> str:
         """Return the digest of the file's bytes, or of what the service says of a file behind a URL."""
         if _is_url(self.path):
-            filesystem, path = _fsspec(self.path).core.url_to_fs(self.path)
-            return f"{self.path} {filesystem.ukey(path)}"
+            with _clear_errors(self.path):
+                filesystem, path = _fsspec(self.path).core.url_to_fs(self.path)
+                return f"{self.path} {filesystem.ukey(path)}"
         with _opened_plain(self) as file:
             return hashlib.file_digest(file, "sha256").hexdigest()  # type: ignore[arg-type]
 
@@ -78,11 +79,7 @@ def find(names: str | Sequence[str]) -> list[Source]:
 
 def _find(name: str) -> list[Source]:
     if _is_url(name):
-        if any(character in name for character in "*?["):
-            filesystem, path = _fsspec(name).core.url_to_fs(name)
-            paths = [filesystem.unstrip_protocol(match) for match in sorted(filesystem.glob(path))]
-            return [_source(match) for match in _some(paths, name)]
-        return [_source(name)]
+        return [_source(match) for match in _some(_matches(name), name)] if glob.has_magic(name) else [_source(name)]
     path = Path(name)
     if path.is_dir():
         return [_source(str(file)) for file in tables.saved_files(path)]
@@ -91,6 +88,26 @@ def _find(name: str) -> list[Source]:
     if not path.exists():
         raise DataError("there is no such file. Check data.train and data.validation.", file=name)
     return [_source(name)]
+
+
+def _matches(url: str) -> list[str]:
+    with _clear_errors(url):
+        filesystem, path = _fsspec(url).core.url_to_fs(url)
+        return [filesystem.unstrip_protocol(match) for match in sorted(filesystem.glob(path))]
+
+
+@contextmanager
+def _clear_errors(url: str) -> Iterator[None]:
+    """Turn whatever a service's own package raises into a DataError; its message may hold more than is known of it."""
+    try:
+        yield
+    except DataError:
+        raise
+    except ImportError as error:
+        raise MissingPackage(error.name or str(error), file=url) from None
+    except Exception as error:
+        reason = f"{type(error).__name__}: {error}".split("\n")[0]
+        raise DataError(f"cannot be opened ({reason}). Check the address and your access to it.", file=url) from None
 
 
 def _some(paths: list[str], name: str) -> list[str]:
@@ -122,15 +139,15 @@ def _opened_plain(source: Source) -> Iterator[IO[bytes]]:
     """Open a file as it is; what goes wrong while it is read becomes a DataError."""
     try:
         if _is_url(source.path):
-            with _fsspec(source.path).open(source.path, "rb") as file:
+            with _clear_errors(source.path):
+                opened = _fsspec(source.path).open(source.path, "rb").open()
+            with opened as file:
                 yield file
         else:
             with open(source.path, "rb") as file:
                 yield file
     except DataError:
         raise
-    except ImportError as error:
-        raise MissingPackage(error.name or str(error), file=source.name) from None
     except (OSError, EOFError) as error:
         reason = error.strerror if isinstance(error, OSError) and error.strerror else error
         raise DataError(f"cannot be read ({reason}). Check the file and its permissions.", file=source.name) from None

@@ -23,6 +23,7 @@ TYPES: Mapping[str, tuple[type, ...]] = {
     "null": (type(None),),
 }
 MAX_DEPTH = 32
+_PLAIN = {"string": str, "integer": int, "boolean": bool}
 
 
 def check_tools(row: CanonicalRow) -> Iterator[Finding]:
@@ -102,10 +103,18 @@ def _object_violations(value: dict[str, Any], schema: Any, path: str, depth: int
         if isinstance(name, str) and name not in value:
             yield path, f"{name} is missing"
     for name, inner in value.items():
-        if name in known:
+        if name in known and not _is_plainly(inner, known[name]):
             yield from _violations(inner, known[name], f"{path}.{name}", depth + 1)
-        elif schema.get("additionalProperties") is False and "patternProperties" not in schema:
+        elif name not in known and schema.get("additionalProperties") is False and "patternProperties" not in schema:
             yield f"{path}.{name}", f"{name} is not declared"
+
+
+def _is_plainly(value: Any, schema: Any) -> bool:
+    """Whether a value is what a schema of one type and nothing else asks for: most arguments are."""
+    if type(schema) is not dict or len(schema) > 2 or (len(schema) == 2 and "description" not in schema):
+        return False
+    name = schema.get("type")
+    return isinstance(name, str) and _PLAIN.get(name) is type(value)
 
 
 def _is_of(value: Any, name: str) -> bool:
