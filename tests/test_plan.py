@@ -90,7 +90,7 @@ def test_the_digest_is_of_what_runs(backend: Backend) -> None:
 
 @pytest.mark.parametrize("lossy", ["error", "warn", "allow"])
 def test_what_rows_lose_is_refused_told_or_allowed(lossy: str, tmp_path: Any) -> None:
-    turns = (FEATURES["reasoning"], Message(role="assistant", content="red"))
+    turns = (*FEATURES["reasoning"], Message(role="assistant", content="red"))
     rows = Dataset(Split((Example(messages=turns), *small_dataset().train)))
     plan = FakeBackend(FakeService(tmp_path), fake_info(tmp_path)).plan(
         with_field(fake_spec(), "data.lossy", lossy), rows

@@ -1,6 +1,6 @@
 """The facade's part for files of rows: check, convert, split, preview and count them, with or without a backend."""
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -13,7 +13,7 @@ from tunebridge.data.loading import reading_of
 from tunebridge.data.places import file_and_line
 from tunebridge.data.preview import Preview
 from tunebridge.data.rendering import Renderer, preview_rows
-from tunebridge.data.targets import CanonicalRow, LocatedRow
+from tunebridge.data.targets import LocatedRow
 from tunebridge.data.token_report import SplitTokens, count_rows
 from tunebridge.errors import DataError, SpecError
 from tunebridge.plugins import Plugins
@@ -31,10 +31,10 @@ class Options:
     """Errors that are listed; all are counted."""
     rejected: Path | None = None
     """File for the rows that are wrong."""
-    count_tokens: Callable[[CanonicalRow], int] | None = None
-    """Counts a row's tokens; unset: nothing is said of rows that are too long."""
+    model: str | None = None
+    """Model for which tokens are counted; unset: nothing is said of rows that are too long."""
     max_tokens: int | None = None
-    """Tokens of a row at most; unset: what the backend's shape of row takes."""
+    """Tokens of a row at most; unset: what the model or the backend's shape of row takes."""
     progress: Progress | None = None
 
 
@@ -125,10 +125,11 @@ class Rows:
 
     def _reading(self, data: DataSpec, options: Options, *, seed: int = 0) -> Reading:
         reading = reading_of(data, seed=seed, readers=self._plugins.readers())
+        counter = counters.counter_for(options.model) if options.model else None
         return replace(
             reading,
             workers=options.workers,
             max_problems=options.max_problems,
-            count_tokens=options.count_tokens,
-            max_tokens=options.max_tokens,
+            count_tokens=None if counter is None else lambda row: counter.count_row(row).likely,
+            max_tokens=options.max_tokens or (self.max_row_tokens(options.model) if options.model else None),
         )

@@ -46,6 +46,12 @@ def check(  # noqa: PLR0913  # each is an option of the command
     columns: Columns = None,
     rejected: Annotated[Path | None, typer.Option("--rejected", help="File for the rows that are wrong.")] = None,
     max_errors: Annotated[int, typer.Option("--max-errors", min=1, help="Errors that are listed.")] = 50,
+    model: Annotated[
+        str | None, typer.Option("--model", "-m", help="Count tokens for this model, and tell which rows are too long.")
+    ] = None,
+    max_length: Annotated[
+        int | None, typer.Option(min=8, help="Tokens per row at most [default: the model's or the backend's limit].")
+    ] = None,
     workers: Workers = 1,
     as_json: Json = False,
 ) -> None:
@@ -59,7 +65,7 @@ def check(  # noqa: PLR0913  # each is an option of the command
 
     data = _data(files, validation, format_, columns)
     with render.reading("checking", quiet=as_json) as progress:
-        options = Options(workers, max_errors, rejected, progress=progress)
+        options = Options(workers, max_errors, rejected, model=model, max_tokens=max_length, progress=progress)
         checked = Client().rows.check(data, target=target, options=options)
     report = checked.report
     if as_json:
