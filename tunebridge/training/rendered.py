@@ -24,13 +24,13 @@ VERSION = 1
 """Raised when rendering changes its results."""
 
 
-def kept(path: Path, fingerprint: str, render: Callable[[], RenderedSplit], *, keep: bool = True) -> RenderedSplit:
+def kept(path: Path, made_of: str, render: Callable[[], RenderedSplit], *, keep: bool = True) -> RenderedSplit:
     """Return the split kept at `path` under the fingerprint, else render it and `keep` it."""
-    found = _read(path, fingerprint) if path.exists() else None
+    found = _read(path, made_of) if path.exists() else None
     if found is None:
         found = render()
         if keep:
-            _write(path, fingerprint, found)
+            _write(path, made_of, found)
     return found
 
 
@@ -48,7 +48,7 @@ def fingerprint(rows: Path, tokenizer: Any, run: RunConfig) -> str:
     return hashlib.sha256(json.dumps(parts).encode()).hexdigest()
 
 
-def _write(path: Path, fingerprint: str, split: RenderedSplit) -> None:
+def _write(path: Path, made_of: str, split: RenderedSplit) -> None:
     rows = [row for unit in split.units for row in unit.rows]
     tensors = {
         "token_ids": torch.tensor([token for row in rows for token in row.token_ids], dtype=torch.int32),
@@ -56,16 +56,16 @@ def _write(path: Path, fingerprint: str, split: RenderedSplit) -> None:
         "lengths": torch.tensor([len(row.token_ids) for row in rows], dtype=torch.int32),
         "lines": torch.tensor(split.lines, dtype=torch.int32),
     }
-    metadata = {"fingerprint": fingerprint, "dropped": str(split.dropped), "truncated": str(split.truncated)}
+    metadata = {"fingerprint": made_of, "dropped": str(split.dropped), "truncated": str(split.truncated)}
     partial = path.with_name(path.name + ".partial")
     save_file(tensors, partial, metadata)
     partial.rename(path)
 
 
-def _read(path: Path, fingerprint: str) -> RenderedSplit | None:
+def _read(path: Path, made_of: str) -> RenderedSplit | None:
     with safe_open(path, framework="pt") as file:
         metadata = file.metadata()
-        if metadata.get("fingerprint") != fingerprint:
+        if metadata.get("fingerprint") != made_of:
             return None
         tensors: dict[str, Tensor] = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
     ends = tensors["lengths"].cumsum(0).tolist()
