@@ -27,7 +27,7 @@ JOB = {
     "base_model": "random",
     "data": {"train": "rows.jsonl"},
     "hyperparameters": {"epochs": 40, "batch_size": 4},
-    "options": {"azureml": {**STAND_INS, **MACHINE, "threads": 1, "checkpoint_seconds": 0}},
+    "options": {"azureml": {**STAND_INS, **MACHINE, "threads": 1}},
 }
 
 

@@ -195,8 +195,9 @@ class Emulator:
             works.start(folder, self._order(record))
             return {"word": "Queued"}
         seen = works.look(folder)
-        if seen.word not in works.ENDED and record.get("asked_to") == "cancel":
-            return {"word": "CancelRequested"}
+        if record.get("asked_to") == "cancel" and seen.code is None:  # the command has not ended by itself
+            word = "Canceled" if seen.word in works.ENDED else "CancelRequested"
+            return {"word": word, "started": seen.started, "ended": seen.ended}
         reason = BROKEN if seen.code is None else f"Execution failed. User process exited with code {seen.code}."
         failed = {"reason": reason} if seen.word == "Failed" else {}
         return {"word": seen.word, "started": seen.started, "ended": seen.ended, **failed}

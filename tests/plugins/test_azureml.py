@@ -2,6 +2,7 @@
 
 import os
 import random
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -18,6 +19,7 @@ from tunebridge.spec import JobSpec
 from tunebridge.store import Store
 from tunebridge.testing.case import BackendCase, small_dataset
 from tunebridge.testing.suite import BackendConformance
+from tunebridge.training.sources import packaged_nano
 
 pytest.importorskip("azure.ai.ml")
 pytestmark = pytest.mark.torch
@@ -31,6 +33,7 @@ from tunebridge_azureml.status import job_status  # noqa: E402
 from tunebridge_azureml.storage import CONTAINER  # noqa: E402
 from tunebridge_azureml.validation import problem_of_job  # noqa: E402
 
+NANO_FOLDER = packaged_nano()
 QUESTION = [(Message(role="user", content="What is the colour of ball 1?"),)]
 MANAGED = {"mode": "finetuning", **STAND_INS, **MACHINE}
 MODEL = "azureml://registries/azureml-meta/models/Llama-3.2-1B/versions/3"
@@ -71,9 +74,15 @@ def submitted(emulator: Emulator, folder: Path, **fields: Any) -> tuple[Store, A
 
 def finished(emulator: Emulator, folder: Path, **fields: Any) -> tuple[Store, AzureMLBackend, Job]:
     store, backend, job = submitted(emulator, folder, **fields)
-    for _ in watch.watch(store, backend, job.id, timeout_seconds=120):
-        pass
-    return store, backend, store.get(job.id)
+    return store, backend, followed(store, backend, job)
+
+
+def followed(store: Store, backend: AzureMLBackend, job: Job) -> Job:
+    """Return the job at its end; asks more often than `watch`, which keeps to the service's rhythm."""
+    while not job.status.is_terminal:
+        time.sleep(0.2)
+        job = watch.poll_once(store, backend, job.id)
+    return job
 
 
 def test_a_plan_keeps_machine_and_run_apart() -> None:
@@ -87,7 +96,7 @@ def test_a_plan_keeps_machine_and_run_apart() -> None:
 @pytest.mark.parametrize(
     ("fields", "field", "says"),
     [
-        ({"base_model": str(Path(__file__).parent)}, "base_model", "no config.json"),
+        ({"base_model": str(NANO_FOLDER)}, "base_model", "does not have this folder"),
         ({"azureml": {**MANAGED, "image": "mine"}, "base_model": MODEL}, "options.azureml.image", "does not use it"),
         ({"azureml": {**MANAGED, "threads": 2}, "base_model": MODEL}, "options.azureml.threads", "does not use it"),
         ({"azureml": MANAGED, "base_model": "gpt2"}, "base_model", "azureml://registries/"),
@@ -98,10 +107,7 @@ def test_a_plan_keeps_machine_and_run_apart() -> None:
     ],
 )
 def test_what_cannot_be_done_is_refused(fields: dict[str, Any], field: str, says: str) -> None:
-    try:
-        assert says in refused(plan(**fields))[field]
-    except SpecError as error:
-        assert says in str(error)
+    assert says in refused(plan(**fields))[field]
 
 
 @pytest.mark.parametrize(
@@ -162,9 +168,7 @@ def test_a_managed_job_trains_without_validation_rows(emulator: Emulator, tmp_pa
         "per_device_train_batch_size": "4",
         "seed": "1",
     }
-    for _ in watch.watch(store, backend, job.id, timeout_seconds=120):
-        pass
-    job = store.get(job.id)
+    job = followed(store, backend, job)
     assert job.status == JobStatus.succeeded, job.error
     (model,) = backend.artifacts(job)
     assert model.uri == f"azureml:{job.id}-model:1"
@@ -237,9 +241,14 @@ def test_a_workspace_has_to_be_named(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_the_environment_is_put_back_whatever_happens() -> None:
     before = dict(os.environ)
-    with pytest.raises(ZeroDivisionError), contained({"PATH": "/elsewhere", "AZUREML_NEW": "1"}):
-        os.environ["LEFT_BY_THE_SDK"] = "1"
-        raise ZeroDivisionError
+
+    def leave_traces() -> None:
+        with contained({"PATH": "/elsewhere", "AZUREML_NEW": "1"}):
+            os.environ["LEFT_BY_THE_SDK"] = "1"
+            raise ZeroDivisionError
+
+    with pytest.raises(ZeroDivisionError):
+        leave_traces()
     assert dict(os.environ) == before
 
 
