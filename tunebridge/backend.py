@@ -141,6 +141,10 @@ class Backend(ABC):
         """Go on with a job that is paused, or that failed or was cancelled, from its last checkpoint."""
         raise self.unsupported("resume")
 
+    def needs_endpoint(self, job: Job) -> bool:
+        """Whether the job's model answers only at an endpoint; a backend of several services decides by connection."""
+        return self.info.capabilities.deploy
+
     def quote(self, job: Job) -> Deployment:
         """Return the endpoint that `deploy` would make for a finished job, with its hourly price; nothing is made."""
         raise self.unsupported("deploy")

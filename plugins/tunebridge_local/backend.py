@@ -13,11 +13,13 @@ from tunebridge import digests
 from tunebridge.backend import Backend, Check, Generation, GenerationParameters
 from tunebridge.data.dataset import Dataset
 from tunebridge.data.example import Message
-from tunebridge.errors import InvalidRequest, NotFound, ServiceUnavailable, SpecError, StoreError
+from tunebridge.errors import InvalidRequest, NotFound, SpecError, StoreError
 from tunebridge.job import Artifact, Job, JobStatus, Snapshot, Usage
-from tunebridge.plan import Plan
+from tunebridge.plan import Plan, Translation
 from tunebridge.plugins import missing_requirement
 from tunebridge.spec import JobSpec
+from tunebridge.training.answer import answer
+from tunebridge.training.bundle import write_run
 from tunebridge.training.config import (
     ADAPTER_FOLDER,
     CANCEL_FILE,
@@ -25,14 +27,14 @@ from tunebridge.training.config import (
     NANO,
     RESULT_FILE,
     RUN_FILE,
-    TRAIN_FILE,
-    VALIDATION_FILE,
     RunConfig,
 )
+from tunebridge.training.news import log_tail
+from tunebridge.training.options import TrainerOptions
 from tunebridge.training.sources import locate
+from tunebridge.training.translate import translate_run
 from tunebridge_local import INFO, client
 from tunebridge_local.follow import follow, is_leaving
-from tunebridge_local.translate import translate
 
 EXPORT_FORMS = ("merged", "safetensors", "gguf")
 CANCEL_PATIENCE_SECONDS = 60.0
@@ -48,7 +50,12 @@ class LocalBackend(Backend):
 
     def plan(self, spec: JobSpec, dataset: Dataset) -> Plan:
         """Translate a job into the trainer's RunConfig."""
-        return translate(spec, dataset, self.info.capabilities, locate(spec.model_for("local") or NANO))
+        job = Translation(spec, dataset, backend="local", capabilities=self.info.capabilities)
+        translate_run(job, locate(spec.model_for("local") or NANO))
+        job.options(TrainerOptions)
+        if job.is_set("budget.max_usd"):
+            job.accept("budget.max_usd", "this machine sends no bill")
+        return job.plan()
 
     def submit(self, plan: Plan, job: Job) -> str:
         """Write the run folder and start the trainer; a second call for the same job finds the first one's."""
@@ -102,10 +109,7 @@ class LocalBackend(Backend):
         target = folder / source.name
         if target.exists():
             raise StoreError(f"{target} exists already. Choose another folder.")
-        shutil.copytree(source, target)
-        if digests.of_folder(target) != artifact.digest:
-            raise StoreError(f"{target} differs from what was trained (digest). Look at the disk, then download again.")
-        return target
+        return digests.require(Path(shutil.copytree(source, target)), artifact.digest)
 
     def delete(self, job: Job) -> None:
         """Remove the run folder with everything in it."""
@@ -115,31 +119,22 @@ class LocalBackend(Backend):
         self, target: Job | str, prompts: Sequence[Sequence[Message]], parameters: GenerationParameters
     ) -> Iterator[Generation]:
         """Yield answers, made by a process of their own in one go."""
-        with tempfile.TemporaryDirectory(prefix="tunebridge-") as name:
-            folder = Path(name)
-            rows = [{"id": str(i), "messages": [_chat(m) for m in prompt]} for i, prompt in enumerate(prompts)]
-            (folder / "requests.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
-            self._run_generate(folder, _model_arguments(target), parameters)
-            for line in (folder / "answers.jsonl").read_text().split("\n"):
-                if line:
-                    answer = json.loads(line)
-                    yield Generation(
-                        output=answer["output"],
-                        finish_reason=answer["finish_reason"],
-                        tokens=answer["tokens"],
-                    )
+        base_model, adapter = (target, None) if isinstance(target, str) else _model_of(target)
+        yield from answer(prompts, parameters, base_model=base_model, adapter=adapter, backend="local")
 
     def export(self, job: Job, folder: Path, *, to: str, push: str | None = None) -> Path:
         """Write the result in another form, in a process of its own."""
         if to not in EXPORT_FORMS:
             raise SpecError(f"{to!r} is no form to export to. Choose one of {', '.join(EXPORT_FORMS)}.")
-        arguments = [*_model_arguments(job), "--to", to, "--output", str(folder.absolute())]
+        base_model, adapter = _model_of(job)
+        model = ["--base-model", base_model, *(["--adapter", str(adapter)] if adapter else [])]
+        arguments = [*model, "--to", to, "--output", str(folder.absolute())]
         with tempfile.TemporaryDirectory(prefix="tunebridge-") as name:
             log = Path(name) / "export.log"
             try:
                 client.run_program("export", [*arguments, *(["--push", push] if push else [])], log)
             except subprocess.CalledProcessError as error:
-                reason = client.log_tail(log, 1) or f"exit code {error.returncode}"
+                reason = log_tail(log, 1) or f"exit code {error.returncode}"
                 raise InvalidRequest(reason, backend="local", operation="export") from error
         return folder
 
@@ -151,43 +146,15 @@ class LocalBackend(Backend):
         return Check(ok=True, detail="PyTorch, transformers and PEFT are installed.")
 
     def _write_run(self, plan: Plan, job: Job) -> None:
-        """Make the run folder under another name first: a folder of the right name is complete."""
-        run, partial = run_folder(job), run_folder(job).with_name("run.partial")
-        shutil.rmtree(partial, ignore_errors=True)
+        run = run_folder(job)
         try:
-            partial.mkdir(mode=0o700)
-            RunConfig.model_validate({"job_id": job.id, **plan.payload}).write(partial)
-            for name in (TRAIN_FILE, VALIDATION_FILE):
-                if (job.folder / name).exists():
-                    (partial / name).hardlink_to(job.folder / name)
-            partial.rename(run)
+            write_run(run, RunConfig.model_validate({"job_id": job.id, **plan.payload}), job.folder)
         except OSError as error:
             raise InvalidRequest(
                 f"the run folder {run} could not be written: {error}. Free some space and submit again.",
                 backend="local",
                 operation="submit",
             ) from error
-
-    def _run_generate(self, folder: Path, model: list[str], parameters: GenerationParameters) -> None:
-        log = folder / "generate.log"
-        arguments = [
-            *model,
-            "--input",
-            str(folder / "requests.jsonl"),
-            "--output",
-            str(folder / "answers.jsonl"),
-        ]
-        arguments += [
-            "--max-tokens",
-            str(parameters.max_tokens),
-            "--temperature",
-            str(parameters.temperature),
-        ]
-        try:
-            client.run_program("generate", [*arguments, "--seed", str(parameters.seed)], log)
-        except subprocess.CalledProcessError as error:
-            reason = client.log_tail(log, 3) or f"exit code {error.returncode}"
-            raise ServiceUnavailable(reason, backend="local", operation="generate") from error
 
     def _end_when_overdue(self, job: Job) -> None:
         run = run_folder(job)
@@ -208,6 +175,13 @@ def _wait_until_gone(run: Path) -> None:
         time.sleep(0.05)
 
 
+def _model_of(job: Job) -> tuple[str, Path | None]:
+    """Return the base model and the adapter that make up a finished job's model; a whole model has no adapter."""
+    run = run_folder(job)
+    own = run / MODEL_FOLDER
+    return (str(own), None) if own.is_dir() else (job.base_model, run / ADAPTER_FOLDER)
+
+
 def _artifact(folder: Path, kind: str) -> Artifact:
     return Artifact.model_validate(
         {
@@ -225,19 +199,6 @@ def _usage(run: Path) -> Usage:
     except FileNotFoundError:
         return Usage()
     return Usage(trained_tokens=result.get("trained_tokens"), training_seconds=result.get("wall_seconds"))
-
-
-def _model_arguments(target: Job | str) -> list[str]:
-    if isinstance(target, str):
-        return ["--base-model", target]
-    run = run_folder(target)
-    if (run / MODEL_FOLDER).is_dir():
-        return ["--base-model", str(run / MODEL_FOLDER)]
-    return ["--base-model", target.base_model, "--adapter", str(run / ADAPTER_FOLDER)]
-
-
-def _chat(message: Message) -> dict[str, Any]:
-    return message.model_dump(mode="json", exclude_none=True)
 
 
 def _age_seconds(path: Path) -> float:

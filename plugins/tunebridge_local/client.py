@@ -42,18 +42,8 @@ def stop(run_folder: Path, *, force: bool = False) -> None:
             os.killpg(os.getpgid(pid), signal.SIGKILL if force else signal.SIGTERM)
 
 
-def log_tail(path: Path, lines: int = 8) -> str:
-    """Return the last lines of a log that are not events."""
-    try:
-        text = path.read_text(errors="replace")
-    except FileNotFoundError:
-        return ""
-    kept = [line for line in text.splitlines() if line.strip() and not line.startswith("TUNEBRIDGE ")]
-    return "\n".join(kept[-lines:])
-
-
 def run_program(name: str, arguments: list[str], log: Path) -> None:
-    """Run one of the trainer's programs (`generate`, `export`) to its end; CalledProcessError when it fails."""
+    """Run one of the trainer's programs, such as `export`, to its end; CalledProcessError when it fails."""
     with _open_log(log) as file:
         subprocess.run(
             [sys.executable, "-m", f"tunebridge.training.{name}", *arguments],

@@ -19,7 +19,20 @@ from tunebridge_openai.options import OpenAIOptions
 METHODS = {"sft": "supervised", "dpo": "dpo", "reinforcement": "reinforcement"}
 SHAPES = {"sft": "chat", "dpo": "dpo", "reinforcement": "rft"}
 """Method -> name of the target whose shape its rows take."""
-CONNECTION = ("service", "base_url", "api_version", "key_variable", "entra", "organization", "project")
+CONNECTION = (
+    "service",
+    "base_url",
+    "api_version",
+    "key_variable",
+    "entra",
+    "organization",
+    "project",
+    "subscription",
+    "resource_group",
+    "account",
+    "sku",
+    "capacity",
+)
 ONLY_FOR = {
     "l2_multiplier": "dpo",
     "grader": "reinforcement",

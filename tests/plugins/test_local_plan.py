@@ -8,9 +8,7 @@ from tunebridge.data.dataset import Dataset
 from tunebridge.plan import Plan
 from tunebridge.spec import JobSpec
 from tunebridge.testing.case import small_dataset
-from tunebridge.training.sources import locate
-from tunebridge_local import CAPABILITIES
-from tunebridge_local.translate import translate
+from tunebridge_local.backend import LocalBackend
 
 PREFERENCES = small_dataset(kind="preference", validation=True)
 
@@ -19,7 +17,7 @@ def plan(dataset: Dataset, **fields: Any) -> Plan:
     spec = JobSpec.model_validate(
         {"backend": "local", "base_model": "tunebridge/nano", "data": {"train": "rows.jsonl"}, **fields}
     )
-    return translate(spec, dataset, CAPABILITIES, locate("tunebridge/nano"))
+    return LocalBackend().plan(spec, dataset)
 
 
 def refused(found: Plan) -> dict[str, str]:
