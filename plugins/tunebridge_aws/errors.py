@@ -62,6 +62,8 @@ NO_CREDENTIALS = frozenset(
 )
 """Exceptions of the SDK that come before any call."""
 OUR_FAULT = frozenset({"ParamValidationError", "NoRegionError", "InvalidRegionError"})
+WRAPPERS = frozenset({"RetriesExceededError", "S3UploadFailedError"})
+"""Exceptions of S3 transfers that hide the one that says why."""
 MISSING = ("not found", "could not find", "does not exist")
 """SageMaker answers ValidationException for a job that is not there; its sentence tells it from others."""
 ADVICE: dict[type[BackendError], str] = {
@@ -79,6 +81,8 @@ def backend_error(error: Exception, *, backend: str, operation: str) -> BackendE
     """Turn what boto3 raises into a BackendError; the text of a refused credential is not repeated."""
     if isinstance(error, BackendError):
         return error
+    if type(error).__name__ in WRAPPERS and isinstance(error.__context__, Exception):
+        return backend_error(error.__context__, backend=backend, operation=operation)
     kind = _kind(error)
     message = f"{_said(error, kind)} {ADVICE[kind]}."
     metadata = _response(error).get("ResponseMetadata", {})

@@ -20,7 +20,8 @@ def unpack(archive: Path, target: Path) -> None:
     with tarfile.open(archive, "r:gz") as tar:
         for number, member in enumerate(tar, start=1):
             size += member.size
-            if not (member.isfile() or member.isdir()) or number > MAX_FILES or size > MAX_BYTES:
+            is_plain = (member.isfile() or member.isdir()) and not member.name.startswith("/")
+            if not is_plain or number > MAX_FILES or size > MAX_BYTES:
                 raise _suspicious(archive, member.name)
             try:
                 tar.extract(member, target, filter="data")
