@@ -5,30 +5,17 @@ from typing import Annotated, Literal
 from pydantic import Field, model_validator
 
 from tunebridge.training.options import TrainerOptions
+from tunebridge_aws.options import AmazonOptions
 
 Mode = Literal["training_job", "serverless", "jumpstart"]
 
 
-class SageMakerOptions(TrainerOptions):
+class SageMakerOptions(TrainerOptions, AmazonOptions):
     """How a job runs on SageMaker, and the trainer's own knobs for the mode `training_job`."""
 
     mode: Mode = "training_job"
     """`training_job`: our trainer on a rented machine; `serverless`: Amazon's own recipes, billed by token;
     `jumpstart`: the catalogue's training scripts (not offered yet)."""
-    region: Annotated[str, Field(pattern=r"^[a-z]{2}(-[a-z]+)+-\d$")]
-    """Region of the job and of the bucket, such as `us-east-1`."""
-    role_arn: Annotated[str, Field(pattern=r"^arn:aws[a-z-]*:iam::\d{12}:role/.+$")]
-    """Role that the job runs as; it reads and writes the bucket."""
-    bucket: Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9.-]{1,61}[a-z0-9]$")]
-    """Bucket for rows, checkpoints and results."""
-    prefix: Annotated[str, Field(pattern=r"^[A-Za-z0-9._/-]*[A-Za-z0-9._-]$")] = "tunebridge"
-    """Folder in the bucket below which everything lies."""
-    profile: str | None = None
-    """Profile of the AWS configuration; unset: the environment's credentials."""
-    kms_key_id: str | None = None
-    """Key with which everything in the bucket and on the machine's disk is encrypted."""
-    tags: dict[str, str] | None = None
-    """Tags of your own, beside ours."""
     instance_type: Annotated[str, Field(pattern=r"^ml\.[a-z0-9-]+\.[a-z0-9]+$")] | None = None
     """Machine to rent; unset: the smallest with a GPU that fits the model, by its name."""
     image_uri: str | None = None
@@ -47,10 +34,6 @@ class SageMakerOptions(TrainerOptions):
     """Seconds that the machine is kept, and billed, for a next job."""
     retries: Annotated[int, Field(ge=1, le=30)] | None = None
     """How often the service may start the job again after a fault of its own."""
-    subnets: tuple[str, ...] | None = None
-    """Subnets of your VPC; needs security_groups."""
-    security_groups: tuple[str, ...] | None = None
-    """Security groups of your VPC; needs subnets."""
     network_isolation: bool | None = None
     """Cut the container off from every network: the image must hold what the trainer requires, the model lies in S3."""
     endpoint_instance_type: Annotated[str, Field(pattern=r"^ml\.[a-z0-9-]+\.[a-z0-9]+$")] | None = None
@@ -67,9 +50,7 @@ class SageMakerOptions(TrainerOptions):
     """Serverless: hyperparameters of the model's recipe, in the service's own words; they are sent as they are."""
 
     @model_validator(mode="after")
-    def _fits_together(self) -> "SageMakerOptions":
-        if (self.subnets is None) != (self.security_groups is None):
-            raise ValueError("subnets and security_groups belong together; set both or none")
+    def _waits_for_spot(self) -> "SageMakerOptions":
         if self.max_wait_seconds is not None and not self.spot:
             raise ValueError("max_wait_seconds belongs to spot; set spot: true, or remove it")
         return self

@@ -8,6 +8,7 @@ from tunebridge.capabilities import Capabilities
 from tunebridge.data.dataset import Dataset
 from tunebridge.plan import Plan, Translation
 from tunebridge.spec import JobSpec
+from tunebridge_aws.options import CONNECTION
 from tunebridge_sagemaker import serverless, training_job
 from tunebridge_sagemaker.options import SageMakerOptions
 
@@ -18,9 +19,10 @@ FIELDS = frozenset(
         *(f"options.sagemaker.{name}" for name in SageMakerOptions.model_fields),
     }
 )
-CONNECTION = ("mode", "region", "bucket", "prefix", "profile", "kms_key_id", "endpoint_instance_type")
 COMMON = {
-    **{name: f"connection.{name}" for name in CONNECTION},
+    **CONNECTION,
+    "mode": "connection.mode",
+    "endpoint_instance_type": "connection.endpoint_instance_type",
     "role_arn": "request.RoleArn",
     "tags": "tags",
     "subnets": "request.VpcConfig.Subnets",
