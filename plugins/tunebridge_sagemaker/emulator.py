@@ -13,8 +13,10 @@ from pathlib import Path
 from typing import Any
 
 from tunebridge.testing.shelf import take
+from tunebridge.testing.workshop import Workshop
+from tunebridge_aws.storage import Location
 from tunebridge_aws.wire import ACCOUNT_ID, Account, refusal, strange
-from tunebridge_sagemaker import emulated
+from tunebridge_sagemaker import emulated, recipes
 from tunebridge_sagemaker.machine import BREAK, INTERRUPT, JOB_FILE, STATE_FILE, STOP
 
 BUCKET = "tunebridge-rehearsal"
@@ -37,6 +39,7 @@ class Emulator:
                 "DeleteTrainingJob": self._delete,
                 "ListTrainingJobs": self._list,
                 "ListTags": self._list_tags,
+                "DescribeHubContent": self._describe_hub_content,
             },
             "logs": {"DescribeLogStreams": self._streams, "GetLogEvents": self._log_events},
         }
@@ -44,6 +47,7 @@ class Emulator:
             folder, operations, creates="CreateTrainingJob", quota_code="ResourceLimitExceeded", empty={"jobs": {}}
         )
         self._folder, self.faults = folder, self.account.faults
+        self._workshop = Workshop(folder)
         self._machines: dict[str, subprocess.Popen[bytes]] = {}
         self.account.buckets.create(BUCKET)
 
@@ -72,7 +76,10 @@ class Emulator:
 
     def _create(self, asked: dict[str, Any]) -> dict[str, Any]:
         name = asked["TrainingJobName"]
-        if problem := emulated.problem_of_request(asked, self.account.buckets):
+        problem = emulated.problem_of_request(asked, self.account.buckets)
+        if "ServerlessJobConfig" in asked:
+            problem = problem or recipes.problem_of_serverless(asked)
+        if problem:
             raise refusal("ValidationException", problem)
         with self.account.shelf.opened() as state:
             if name in state["jobs"]:
@@ -91,7 +98,7 @@ class Emulator:
             if take(state, "job_fails"):
                 record["broken"] = True
         machine = self._machine_state(name, record)
-        described = emulated.described(record, machine)
+        described = {**emulated.described(record, machine), **recipes.results(self.jobs()[name])}
         # What the model of the service does not know yet: it says of these words that they may change.
         return {**described, "TrainingJobStatus": "Deleting"} if odd else described
 
@@ -132,6 +139,12 @@ class Emulator:
             record = self._known(state, asked["ResourceArn"].rpartition("/")[2])
         return {"Tags": record["request"].get("Tags", [])}
 
+    def _describe_hub_content(self, asked: dict[str, Any]) -> dict[str, Any]:
+        found = recipes.hub_content(asked["HubContentName"])
+        if found is None:
+            raise refusal("ResourceNotFound", f"Hub content {asked['HubContentName']} does not exist.")
+        return found
+
     # ---- logs
 
     def _streams(self, asked: dict[str, Any]) -> dict[str, Any]:
@@ -161,6 +174,8 @@ class Emulator:
 
     def _machine_state(self, name: str, record: dict[str, Any], *, start: bool = True) -> dict[str, Any]:
         """Return what the job's machine has written, and start it when its time has come."""
+        if "ServerlessJobConfig" in record["request"]:
+            return self._moved(name)
         path = self._job_folder(name) / STATE_FILE
         if path.exists():
             if record.get("broken"):
@@ -171,6 +186,21 @@ class Emulator:
         if start and time.time() - record["created"] > emulated.STARTING_SECONDS:
             self._start_machine(name, record)
         return emulated.starting(record)
+
+    def _moved(self, name: str) -> dict[str, Any]:
+        """Return the state of a serverless job after a moment has passed."""
+        before = self.jobs()[name]
+        is_asked = (self._job_folder(name) / STOP).exists()
+        moved = recipes.move(dict(before), self._workshop, self._content, stop=is_asked)
+        with self.account.shelf.opened() as state:
+            if state["jobs"][name] == before:  # nobody else has moved it meanwhile
+                state["jobs"][name] = moved
+            machine: dict[str, Any] = dict(state["jobs"][name]["machine"])
+        return machine
+
+    def _content(self, uri: str) -> bytes:
+        place = Location.parse(uri)
+        return self.account.buckets.path(place.bucket, place.key).read_bytes()
 
     def _start_machine(self, name: str, record: dict[str, Any]) -> None:
         folder = self._job_folder(name)

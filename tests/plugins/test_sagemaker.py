@@ -13,7 +13,7 @@ import pytest
 
 from tunebridge import submit, watch
 from tunebridge.client import Client
-from tunebridge.errors import InvalidRequest, NotFound, PermissionDenied
+from tunebridge.errors import InvalidRequest, NotFound, PermissionDenied, UnsupportedFeature
 from tunebridge.job import Job, JobStatus
 from tunebridge.spec import JobSpec
 from tunebridge.store import Store
@@ -25,7 +25,7 @@ pytestmark = pytest.mark.torch
 
 from tunebridge_sagemaker import conformance  # noqa: E402
 from tunebridge_sagemaker.backend import SageMakerBackend  # noqa: E402
-from tunebridge_sagemaker.conformance import JOB, connected  # noqa: E402
+from tunebridge_sagemaker.conformance import JOB, STAND_INS, connected  # noqa: E402
 from tunebridge_sagemaker.emulator import BUCKET, Emulator  # noqa: E402
 
 
@@ -215,4 +215,41 @@ def test_a_killed_submit_leaves_one_job(moment: str, tmp_path: Path, monkeypatch
     with store.exclusive(job.id):
         settled = submit.settle(store, backend, job.id)
     assert settled.backend_id == job.id
+    assert len(emulator.jobs()) == 1
+
+
+QWEN, LLAMA = "huggingface-reasoning-qwen3-1-7b", "meta-textgeneration-llama-3-8b"
+
+
+def serverless(**options: Any) -> dict[str, Any]:
+    group = "arn:aws:sagemaker:us-east-1:123456789012:model-package-group/mine"
+    section = {**STAND_INS, "mode": "serverless", "model_package_group_arn": group, **options}
+    return {"base_model": QWEN, "hyperparameters": {"epochs": 1}, "options": {"sagemaker": section}}
+
+
+def test_a_serverless_job_leaves_a_model_package_and_says_its_tokens(emulator: Emulator, tmp_path: Path) -> None:
+    store, backend, job = submitted(emulator, tmp_path, **serverless(tags={"team": "a"}))
+    ended = followed(store, backend, job)
+    assert ended.status == JobStatus.succeeded, ended.error
+    (package,) = backend.artifacts(ended)
+    assert (package.kind, package.uri.rpartition("/")[0].rpartition("/")[2]) == ("model_id", "mine")
+    assert ended.usage.trained_tokens
+    assert {metric.name for metric in store.metrics(job.id)} >= {"train_loss"}
+    (record,) = emulator.jobs().values()
+    assert record["request"]["ServerlessJobConfig"] == {
+        "BaseModelArn": f"arn:aws:sagemaker:us-east-1:aws:hub-content/SageMakerPublicHub/Model/{QWEN}/1.0.0",
+        "CustomizationTechnique": "SFT",
+        "JobType": "FineTuning",
+        "Peft": "LORA",
+    }
+    with pytest.raises(UnsupportedFeature):
+        backend.download(ended, package, tmp_path)
+
+
+def test_a_licence_is_accepted_by_the_users_word_only(emulator: Emulator, tmp_path: Path) -> None:
+    with pytest.raises(InvalidRequest, match="accept its end-user license"):
+        submitted(emulator, tmp_path, **{**serverless(), "base_model": LLAMA})
+    submitted(emulator, tmp_path, **{**serverless(accept_eula=True), "base_model": LLAMA})
+    with pytest.raises(NotFound, match="does not exist"):
+        submitted(emulator, tmp_path, **{**serverless(), "base_model": "no-such-model"})
     assert len(emulator.jobs()) == 1
