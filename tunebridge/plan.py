@@ -324,6 +324,9 @@ class Translation:
         self._note(field, outcome, reason=reason, sent_as=sent_as, sent=target[name])
 
     def _note(self, field: str, outcome: Outcome, *, reason: str, sent_as: str | None = None, sent: Any = None) -> None:
+        before = self._lines.get(field)
+        if before is not None and before.outcome == "refused":
+            return  # what was refused stays so, whatever is found of the field later
         value = to_jsonable_python(self._set.get(field))
         self._lines[field] = FieldReport(
             field=field, outcome=outcome, value=value, sent_as=sent_as, sent=sent, reason=reason

@@ -89,8 +89,12 @@ class Checkpoints:
         return target
 
     def list(self) -> list[Path]:
-        """Return the complete checkpoints, oldest first."""
-        return sorted(self.folder.glob("step-*")) if self.folder.is_dir() else []
+        """Return the complete checkpoints, oldest first.
+
+        On this machine a folder of the right name is complete. One that came back from a bucket may lack files: a
+        machine that was taken away had no time to send them.
+        """
+        return sorted(path for path in self.folder.glob("step-*") if _is_whole(path)) if self.folder.is_dir() else []
 
     def load_newest(
         self, model: nn.Module, optimizer: torch.optim.Optimizer
@@ -104,6 +108,13 @@ class Checkpoints:
         _load_optimizer(model, optimizer, load_file(newest / OPTIMIZER))
         best = load_file(newest / BEST) if (newest / BEST).exists() else None
         return Progress(**json.loads((newest / STATE).read_text())), best
+
+
+def _is_whole(checkpoint: Path) -> bool:
+    """Whether a checkpoint has all its files; the best weights are there when there was a best step."""
+    if not all((checkpoint / name).is_file() for name in (WEIGHTS, OPTIMIZER, STATE)):
+        return False
+    return (checkpoint / BEST).is_file() or json.loads((checkpoint / STATE).read_text())["best_step"] is None
 
 
 def _optimizer_tensors(model: nn.Module, optimizer: torch.optim.Optimizer) -> dict[str, Tensor]:

@@ -1,0 +1,16 @@
+"""What only Bedrock has: `options.bedrock` in a job file."""
+
+from typing import Annotated
+
+from pydantic import Field
+
+from tunebridge_aws.options import AmazonOptions
+
+
+class BedrockOptions(AmazonOptions):
+    """Where a job runs, and what only Bedrock understands."""
+
+    model_name: Annotated[str, Field(pattern=r"^([0-9a-zA-Z][_-]?){1,63}$")] | None = None
+    """Name of the tuned model; unset: the job's id."""
+    hyperparameters: dict[str, str] | None = None
+    """Hyperparameters of the model in the service's own words, such as `learningRateWarmupSteps`; sent as they are."""
