@@ -128,7 +128,14 @@ class Plugins:
 
 def missing_requirement(info: BackendInfo) -> str | None:
     """Return the first package that the backend needs and that is not installed, without importing any."""
-    return next((name for name in info.requires if importlib.util.find_spec(name) is None), None)
+    return next((name for name in info.requires if not _is_installed(name)), None)
+
+
+def _is_installed(name: str) -> bool:
+    try:
+        return importlib.util.find_spec(name) is not None
+    except ModuleNotFoundError:  # the package around it, such as `google` of `google.genai`, is not there either
+        return False
 
 
 def require_installed(info: BackendInfo) -> None:
