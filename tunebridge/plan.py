@@ -3,7 +3,8 @@
 import difflib
 import hashlib
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from typing import Any, Literal, TypeVar
 
 import orjson
@@ -128,11 +129,21 @@ class Translation:
         self.spec, self.dataset, self.backend, self.capabilities = spec, dataset, backend, capabilities
         self.payload: dict[str, Any] = {}
         self.warnings: list[str] = []
+        self._section = ""
         self._set = spec.set_fields()
         self._lines: dict[str, FieldReport] = {}
         for field, reason in CORE_FIELDS.items():
             if field in self._set:
                 self.accept(field, reason)
+
+    @contextmanager
+    def section(self, name: str) -> Iterator[None]:
+        """Put whatever the block sends under a part of the payload, such as `run`."""
+        before, self._section = self._section, f"{self._section}{name}."
+        try:
+            yield
+        finally:
+            self._section = before
 
     def is_set(self, field: str) -> bool:
         """Whether the user set the field."""
@@ -261,7 +272,7 @@ class Translation:
                 self.warn(f"{sentence}: it will not be learnt. data.lossy: error refuses such rows.")
 
     def _send(self, field: str, outcome: Outcome, sent_as: str, sent: Any, *, reason: str = "") -> None:
-        target = self.payload
+        target, sent_as = self.payload, self._section + sent_as
         *parents, name = sent_as.split(".")
         for parent in parents:
             target = target.setdefault(parent, {})

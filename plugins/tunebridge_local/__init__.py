@@ -5,8 +5,8 @@ from typing import TYPE_CHECKING
 from tunebridge.backend import Backend, BackendInfo
 from tunebridge.capabilities import Capabilities
 from tunebridge.hookspecs import hookimpl
-from tunebridge_local.options import LocalOptions
-from tunebridge_local.translate import FIELDS
+from tunebridge.training.options import TrainerOptions
+from tunebridge.training.translate import FIELDS
 
 if TYPE_CHECKING:
     from tunebridge.testing.case import BackendCase
@@ -16,7 +16,7 @@ CAPABILITIES = Capabilities(
     adapters=frozenset({"lora", "full"}),
     dataset_kinds=frozenset({"sft", "text"}),
     dataset_features=frozenset({"tools", "weight", "name"}),
-    fields=FIELDS,
+    fields=FIELDS | {"budget.max_usd", *(f"options.local.{name}" for name in TrainerOptions.model_fields)},
     validation_data=True,
     cancel=True,
     events=True,
@@ -48,7 +48,7 @@ INFO = BackendInfo(
     load=_load,
     extra="local",
     requires=("torch", "transformers", "peft", "psutil"),
-    options=LocalOptions,
+    options=TrainerOptions,
     conformance=_conformance,
 )
 

@@ -15,9 +15,10 @@ from tunebridge.data.dataset import Dataset
 from tunebridge.data.example import Message
 from tunebridge.errors import InvalidRequest, NotFound, ServiceUnavailable, StoreError
 from tunebridge.job import Artifact, Job, JobStatus, Snapshot, Usage
-from tunebridge.plan import Plan
+from tunebridge.plan import Plan, Translation
 from tunebridge.plugins import missing_requirement
 from tunebridge.spec import JobSpec
+from tunebridge.training.bundle import write_run
 from tunebridge.training.config import (
     ADAPTER_FOLDER,
     CANCEL_FILE,
@@ -25,14 +26,13 @@ from tunebridge.training.config import (
     NANO,
     RESULT_FILE,
     RUN_FILE,
-    TRAIN_FILE,
-    VALIDATION_FILE,
     RunConfig,
 )
+from tunebridge.training.options import TrainerOptions
 from tunebridge.training.sources import locate
+from tunebridge.training.translate import translate_run
 from tunebridge_local import INFO, client
 from tunebridge_local.follow import follow, is_leaving
-from tunebridge_local.translate import translate
 
 CANCEL_PATIENCE_SECONDS = 60.0
 """How long a trainer may take to write its checkpoint before it is ended by force."""
@@ -47,7 +47,12 @@ class LocalBackend(Backend):
 
     def plan(self, spec: JobSpec, dataset: Dataset) -> Plan:
         """Translate a job into the trainer's RunConfig."""
-        return translate(spec, dataset, self.info.capabilities, locate(spec.model_for("local") or NANO))
+        job = Translation(spec, dataset, backend="local", capabilities=self.info.capabilities)
+        translate_run(job, locate(spec.model_for("local") or NANO))
+        job.options(TrainerOptions)
+        if job.is_set("budget.max_usd"):
+            job.accept("budget.max_usd", "this machine sends no bill")
+        return job.plan()
 
     def submit(self, plan: Plan, job: Job) -> str:
         """Write the run folder and start the trainer; a second call for the same job finds the first one's."""
@@ -136,16 +141,9 @@ class LocalBackend(Backend):
         return Check(ok=True, detail="PyTorch, transformers and PEFT are installed.")
 
     def _write_run(self, plan: Plan, job: Job) -> None:
-        """Make the run folder under another name first: a folder of the right name is complete."""
-        run, partial = run_folder(job), run_folder(job).with_name("run.partial")
-        shutil.rmtree(partial, ignore_errors=True)
+        run = run_folder(job)
         try:
-            partial.mkdir(mode=0o700)
-            RunConfig.model_validate({"job_id": job.id, **plan.payload}).write(partial)
-            for name in (TRAIN_FILE, VALIDATION_FILE):
-                if (job.folder / name).exists():
-                    (partial / name).hardlink_to(job.folder / name)
-            partial.rename(run)
+            write_run(run, RunConfig.model_validate({"job_id": job.id, **plan.payload}), job.folder)
         except OSError as error:
             raise InvalidRequest(
                 f"the run folder {run} could not be written: {error}. Free some space and submit again.",

@@ -1,46 +1,31 @@
 """Reading a run folder's events: what is new since the cursor, and what state the run is in."""
 
-import json
 from pathlib import Path
-from typing import Any, NamedTuple
 
-from tunebridge.job import Event, JobStatus, Metric, Snapshot
+from tunebridge.job import JobStatus, Snapshot
 from tunebridge.training.config import CANCEL_FILE, EVENTS_FILE, LOG_FILE, RESULT_FILE
+from tunebridge.training.news import News, read_news
 from tunebridge_local import client
 from tunebridge_local.status import job_status
-
-
-class News(NamedTuple):
-    """Complete lines that were written since a cursor."""
-
-    events: tuple[Event, ...]
-    metrics: tuple[Metric, ...]
-    end: int
-    """Byte at which the next read begins."""
-
-    @property
-    def word(self) -> str | None:
-        """The trainer's last word on its status, None when it said nothing new."""
-        return next((str(e.data["status"]) for e in reversed(self.events) if e.kind == "status"), None)
 
 
 def follow(run: Path, cursor: str | None, *, is_alive: bool) -> Snapshot:
     """Return what the trainer wrote since `cursor` (`BYTE:WORD`) and the state that follows from it."""
     start, known_word = _parse(cursor)
-    news = _read(run / EVENTS_FILE, start)
+    news, end = _read(run / EVENTS_FILE, start)
     word = news.word or known_word
     if news.word and job_status(news.word).is_terminal:
         error = news.events[-1].message if job_status(word) == JobStatus.failed else None
-        return _snapshot(news, word, error)
+        return _snapshot(news, end, word, error)
     if not is_alive:
-        return _snapshot(news, *_how_it_ended(run))
+        return _snapshot(news, end, *_how_it_ended(run))
     # A terminal word from before a resume says nothing about the process that runs now.
-    return _snapshot(news, "preparing" if job_status(word).is_terminal else word, None)
+    return _snapshot(news, end, "preparing" if job_status(word).is_terminal else word, None)
 
 
 def is_leaving(run: Path) -> bool:
     """Whether the trainer has said how it ended, so that its process is about to go if it is still there."""
-    word = _read(run / EVENTS_FILE, 0).word
+    word = _read(run / EVENTS_FILE, 0)[0].word
     return word is not None and job_status(word).is_terminal
 
 
@@ -55,11 +40,11 @@ def _how_it_ended(run: Path) -> tuple[str, str | None]:
     return "failed", f"{reason}. Last lines of {run / LOG_FILE}:\n{tail}" if tail else reason
 
 
-def _snapshot(news: News, word: str, error: str | None) -> Snapshot:
+def _snapshot(news: News, end: int, word: str, error: str | None) -> Snapshot:
     return Snapshot(
         status=job_status(word),
         backend_status=word,
-        cursor=f"{news.end}:{word}",
+        cursor=f"{end}:{word}",
         events=news.events,
         metrics=news.metrics,
         error=error,
@@ -71,18 +56,13 @@ def _parse(cursor: str | None) -> tuple[int, str]:
     return int(byte), word
 
 
-def _read(path: Path, start: int) -> News:
+def _read(path: Path, start: int) -> tuple[News, int]:
+    """Return what is new behind a byte, and the byte at which the next read begins."""
     try:
         with path.open("rb") as file:
             file.seek(start)
             text = file.read()
     except FileNotFoundError:
-        return News((), (), start)
+        return read_news(()), start
     complete = text[: text.rfind(b"\n") + 1]  # the last line may be half written
-    rows: list[dict[str, Any]] = [json.loads(line) for line in complete.split(b"\n") if line]
-    kinds = [(row.pop("type"), row) for row in rows]
-    return News(
-        events=tuple(Event.model_validate(row) for kind, row in kinds if kind == "event"),
-        metrics=tuple(Metric.model_validate(row) for kind, row in kinds if kind == "metric"),
-        end=start + len(complete),
-    )
+    return read_news(complete.split(b"\n")), start + len(complete)

@@ -1,14 +1,11 @@
-"""JobSpec -> the trainer's RunConfig as a payload: pure, no I/O, no torch."""
+"""JobSpec -> the trainer's RunConfig as a payload, here and for rented machines: pure, no torch."""
 
 from typing import Any
 
-from tunebridge.capabilities import Capabilities
-from tunebridge.data.dataset import Dataset
-from tunebridge.plan import Plan, Translation
-from tunebridge.spec import JobSpec
+from tunebridge.plan import Translation
 from tunebridge.training.config import NANO, RANDOM
-from tunebridge.training.sources import ModelSource
-from tunebridge_local.options import LocalOptions
+from tunebridge.training.options import TrainerOptions
+from tunebridge.training.sources import ModelSource, locate
 
 # Spec field -> (field of RunConfig, default); None leaves the choice out of the run.
 PLAIN: dict[str, tuple[str, Any]] = {
@@ -29,7 +26,7 @@ ADAPTER: dict[str, tuple[str, Any]] = {
     "method.adapter.dropout": ("adapter.dropout", 0.0),
     "method.adapter.target_modules": ("adapter.target_modules", None),
 }
-TRAINER_DEFAULT = "the local trainer's default"
+TRAINER_DEFAULT = "the trainer's default"
 # Measured on the shipped model (tools/nano/README.md): a 1M-parameter model wants far larger steps.
 NANO_LEARNING_RATE = {"lora": 5e-3, "full": 3e-3}
 LEARNING_RATE = {"lora": 2e-4, "full": 2e-5}
@@ -44,15 +41,15 @@ FIELDS = frozenset(
         "hyperparameters.batch_size",
         "hyperparameters.learning_rate",
         "hyperparameters.max_length",
-        "budget.max_usd",
-        *(f"options.local.{name}" for name in LocalOptions.model_fields),
     }
 )
+"""Spec fields that a run of the trainer understands; a backend adds its own."""
+RUN_OPTIONS = {name: f"run.{name}" for name in TrainerOptions.model_fields}
+"""Where the trainer's knobs go in the payload of a backend that keeps the run apart from its own words."""
 
 
-def translate(spec: JobSpec, dataset: Dataset, capabilities: Capabilities, source: ModelSource) -> Plan:
-    """Return the plan of a run; `source` is where the base model lies and how long its context is."""
-    job = Translation(spec, dataset, backend="local", capabilities=capabilities)
+def translate_run(job: Translation, source: ModelSource) -> None:
+    """Send every field of a run; `source` is where the base model lies and how long its context is."""
     model = job.base_model("base_model", default=NANO)
     if source.name != model:
         job.convert("base_model", "base_model", source.name, "the same folder as an absolute path")
@@ -65,10 +62,15 @@ def translate(spec: JobSpec, dataset: Dataset, capabilities: Capabilities, sourc
     _learning_rate(job, model, adapter)
     _batch_size(job)
     _max_length(job, source.context_length)
-    job.options(LocalOptions)
-    if job.is_set("budget.max_usd"):
-        job.accept("budget.max_usd", "this machine sends no bill")
-    return job.plan()
+
+
+def translate_rented_run(job: Translation) -> None:
+    """Send a run for a rented machine as the payload's `run`; that machine fetches a hub model itself."""
+    source = locate(job.spec.model_for(job.backend) or NANO)
+    with job.section("run"):
+        translate_run(job, source)
+    if source.folder and source.name not in (NANO, RANDOM):
+        job.refuse("base_model", f"the rented machine does not have this folder; give a hub id or {NANO}")
 
 
 def _adapter(job: Translation) -> None:

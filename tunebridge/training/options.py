@@ -1,4 +1,4 @@
-"""What only the local backend has: `options.local` in a job file."""
+"""Knobs of the trainer that every backend that runs it offers under its `options`."""
 
 from typing import Annotated, Literal
 
@@ -7,8 +7,8 @@ from pydantic import Field
 from tunebridge.spec import SpecModel
 
 
-class LocalOptions(SpecModel):
-    """Knobs of the trainer on this machine."""
+class TrainerOptions(SpecModel):
+    """Knobs of the trainer, the same on this machine and on a rented one."""
 
     device: Literal["auto", "cpu", "cuda"] = "auto"
     """Where to train; `auto` takes a GPU when there is one."""
