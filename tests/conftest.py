@@ -40,13 +40,14 @@ def _environment() -> dict[str, str]:
 
 @pytest.fixture(scope="session", autouse=True)
 def _no_trainer_is_left() -> Iterator[None]:
-    """End the trainers that this process started and that a test left running."""
+    """End the trainers, workers and machines that this process started and that a test left running."""
     yield
-    client = sys.modules.get("tunebridge_local.client")
-    for process in client._children.values() if client else ():
-        if process.poll() is None:
-            os.killpg(process.pid, signal.SIGKILL)
-            process.wait()
+    for name in ("tunebridge_local.client", "tunebridge_gradient.worker", "tunebridge.testing.machine"):
+        children = getattr(sys.modules.get(name), "_children", ())
+        for process in children.values() if isinstance(children, dict) else children:
+            if process.poll() is None:
+                os.killpg(process.pid, signal.SIGKILL)
+                process.wait()
 
 
 @pytest.fixture(autouse=True)

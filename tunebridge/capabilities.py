@@ -1,7 +1,7 @@
 """What a backend can do: one record, used to plan, to print the docs table and to select conformance tests."""
 
 from datetime import date
-from typing import Literal
+from typing import Any, Literal
 
 from tunebridge.data.example import Feature, Kind
 from tunebridge.spec import SpecModel
@@ -45,3 +45,22 @@ class Capabilities(SpecModel):
     """Last day on which the service accepts new jobs, where it has said so."""
     shutdown_on: date | None = None
     """Day on which the service ends, where it has said so."""
+
+
+def either(*offers: Capabilities) -> Capabilities:
+    """Return what at least one of several modes of a backend offers; the plan refuses what the chosen one does not."""
+    found: dict[str, Any] = {}
+    for name in Capabilities.model_fields:
+        values = [getattr(offer, name) for offer in offers]
+        first = values[0]
+        if isinstance(first, frozenset):
+            found[name] = frozenset[Any]().union(*values)
+        elif isinstance(first, bool):
+            found[name] = any(values)
+        elif name == "poll_seconds":
+            found[name] = min(values)
+        elif name == "find_lag_seconds":
+            found[name] = max(values)
+        else:
+            found[name] = first if all(value == first for value in values) else None
+    return Capabilities(**found)

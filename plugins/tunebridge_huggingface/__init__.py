@@ -1,7 +1,15 @@
-"""Hugging Face: the columns of TRL's trainers."""
+"""Hugging Face: Jobs as a backend, and the columns of TRL's trainers."""
 
+from tunebridge.backend import BackendInfo
 from tunebridge.data.targets import Target
 from tunebridge.hookspecs import hookimpl
+from tunebridge_huggingface.info import INFO
+
+
+@hookimpl
+def tunebridge_backends() -> list[BackendInfo]:
+    """Bring the huggingface backend."""
+    return [INFO]
 
 
 @hookimpl

@@ -1,7 +1,15 @@
-"""Google Vertex AI: Gemini and open models."""
+"""Google Vertex AI: Gemini and open models as a backend, and the rows that they take."""
 
+from tunebridge.backend import BackendInfo
 from tunebridge.data.targets import Target
 from tunebridge.hookspecs import hookimpl
+from tunebridge_vertexai.info import INFO
+
+
+@hookimpl
+def tunebridge_backends() -> list[BackendInfo]:
+    """Bring the vertexai backend."""
+    return [INFO]
 
 
 @hookimpl
