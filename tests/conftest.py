@@ -42,11 +42,12 @@ def _environment() -> dict[str, str]:
 def _no_trainer_is_left() -> Iterator[None]:
     """End the trainers that this process started and that a test left running."""
     yield
-    client = sys.modules.get("tunebridge_local.client")
-    for process in client._children.values() if client else ():
-        if process.poll() is None:
-            os.killpg(process.pid, signal.SIGKILL)
-            process.wait()
+    for name in ("tunebridge_local.client", "tunebridge_azureml.works"):
+        module = sys.modules.get(name)
+        for process in module._children.values() if module else ():
+            if process.poll() is None:
+                os.killpg(process.pid, signal.SIGKILL)
+                process.wait()
 
 
 @pytest.fixture(autouse=True)
