@@ -1,5 +1,6 @@
 """Two total tables: the service's states -> JobStatus, its errors -> BackendError."""
 
+import re
 from collections.abc import Iterator
 from typing import Any
 
@@ -49,6 +50,7 @@ ADVICE: dict[type[BackendError], str] = {
     InvalidRequest: "Correct the job",
     ServiceUnavailable: "Run `tunebridge jobs reconcile` to learn what happened",
 }
+SIGNATURE = re.compile(r"sig=[^&\s'\"]+")
 SIGN_IN = "the credentials were refused, or there are none."
 
 
@@ -94,12 +96,17 @@ def _causes(error: BaseException | None) -> Iterator[BaseException]:
 
 
 def _said(error: BaseException, kind: type[BackendError]) -> str:
-    """Return the service's own sentence; not of refused credentials, and never more than one line."""
+    """Return one line of what the service or the SDK says; not of refused credentials, and never a signature.
+
+    What is said of a lost connection names the address that was asked, so only its type is kept.
+    """
     if kind is AuthenticationError:
         return SIGN_IN
-    told: Any = getattr(getattr(error, "error", None), "message", None) or getattr(error, "message", None)
+    told: Any = getattr(getattr(error, "error", None), "message", None)
+    if told is None and (getattr(error, "status_code", None) or kind is InvalidRequest):
+        told = getattr(error, "message", None)
     first = str(told or "").strip().split("\n")[0].rstrip(".")
-    return f"{first or type(error).__name__}."
+    return f"{SIGNATURE.sub('sig=...', first) or type(error).__name__}."
 
 
 def _seconds(text: str | None) -> float | None:

@@ -66,6 +66,7 @@ def _managed(job: Translation, options: AzureMLOptions) -> None:
     job.take("options.azureml.task", "request.task", default="ChatCompletion", source="unless set")
     if job.dataset.kind == "text" and options.task != "TextCompletion":
         job.refuse("data.train", "rows of plain text are for task: TextCompletion")
+    _refuse_rows_with_more(job)
     for field, name in MANAGED.items():
         value = job.get(field)
         if value is not None and value != "auto":
@@ -76,6 +77,15 @@ def _managed(job: Translation, options: AzureMLOptions) -> None:
     if adapter is not None:
         lora = "true" if adapter == "lora" else "false"
         job.convert("method.adapter.type", "request.hyperparameters.apply_lora", lora, "apply_lora says it")
+
+
+def _refuse_rows_with_more(job: Translation) -> None:
+    """Refuse rows that have more than role and text: a managed job's component takes nothing else."""
+    for number, row in enumerate((*job.dataset.train, *(job.dataset.validation or ())), start=1):
+        if row.features or any(not isinstance(turn.content, str) for turn in row.messages or ()):
+            found = ", ".join(sorted(row.features)) or "a turn that is no plain text"
+            job.refuse("data.train", f"row {number} has {found}; a managed job takes role and text only")
+            return
 
 
 def _refuse_other_mode(job: Translation, mode: str) -> None:

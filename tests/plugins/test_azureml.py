@@ -2,6 +2,9 @@
 
 import os
 import random
+import signal
+import subprocess
+import sys
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -11,8 +14,9 @@ import pytest
 
 from tunebridge import submit, watch
 from tunebridge.backend import GenerationParameters
-from tunebridge.data.example import Message
-from tunebridge.errors import InvalidRequest, SpecError, StoreError, UnsupportedFeature
+from tunebridge.data.dataset import Dataset, Split
+from tunebridge.data.example import Example, Message
+from tunebridge.errors import InvalidRequest, ServiceUnavailable, SpecError, StoreError, UnsupportedFeature
 from tunebridge.job import Job, JobStatus
 from tunebridge.plan import Plan
 from tunebridge.spec import JobSpec
@@ -29,7 +33,7 @@ from tunebridge_azureml.client import inside, work_prefix  # noqa: E402
 from tunebridge_azureml.conformance import JOB, MACHINE, STAND_INS, connected  # noqa: E402
 from tunebridge_azureml.emulator import Emulator  # noqa: E402
 from tunebridge_azureml.environment import contained  # noqa: E402
-from tunebridge_azureml.status import job_status  # noqa: E402
+from tunebridge_azureml.status import backend_error, job_status  # noqa: E402
 from tunebridge_azureml.storage import CONTAINER  # noqa: E402
 from tunebridge_azureml.validation import problem_of_job  # noqa: E402
 
@@ -122,6 +126,13 @@ def test_what_cannot_be_done_is_refused(fields: dict[str, Any], field: str, says
 def test_contradictions_between_options_are_named(options: dict[str, str], says: str) -> None:
     with pytest.raises(SpecError, match=says):
         plan(azureml={**STAND_INS, **options})
+
+
+def test_a_managed_job_refuses_rows_that_it_would_cut() -> None:
+    turns = (Message(role="user", content="?", name="ann"), Message(role="assistant", content="!"))
+    data = Dataset(Split((Example(messages=turns),)))
+    spec = JobSpec.model_validate({**JOB, "base_model": MODEL, "hyperparameters": {}, "options": {"azureml": MANAGED}})
+    assert "row 1 has name" in refused(AzureMLBackend().plan(spec, data))["data.train"]
 
 
 def test_every_state_of_the_sdk_is_known() -> None:
@@ -237,6 +248,53 @@ def test_a_workspace_has_to_be_named(monkeypatch: pytest.MonkeyPatch) -> None:
     assert "AZUREML_ARM_SUBSCRIPTION" in check.detail
     with pytest.raises(InvalidRequest):
         list(AzureMLBackend().list_jobs())
+
+
+def test_no_signature_is_said() -> None:
+    class ServiceRequestError(Exception):
+        message = "Max retries exceeded with url: /container/blob?sv=1&sig=c2VjcmV0"
+
+    class HttpResponseError(Exception):
+        status_code, message = 409, "The blob https://a/b?sig=c2VjcmV0&x=1 is there."
+
+    lost, told = backend_error(ServiceRequestError(), "poll"), backend_error(HttpResponseError(), "poll")
+    assert isinstance(lost, ServiceUnavailable)
+    assert "ServiceRequestError" in str(lost)
+    assert "sig=...&x=1 is there" in str(told)
+    assert "c2VjcmV0" not in f"{lost}{told}"
+
+
+KILLED = """
+import os, signal, sys
+from pathlib import Path
+from tests.plugins.test_azureml import submitted
+from tunebridge_azureml.emulator import Emulator
+
+class Deadly(Emulator):
+    def _put_job(self, request):
+        if sys.argv[2] == "after":
+            super()._put_job(request)
+        os.kill(os.getpid(), signal.SIGKILL)
+
+folder = Path(sys.argv[1])
+submitted(Deadly(folder / "account").start(), folder)
+"""
+
+
+@pytest.mark.parametrize("moment", ["before", "after"])
+def test_a_killed_submit_leaves_one_job(moment: str, tmp_path: Path) -> None:
+    command = [sys.executable, "-c", KILLED, str(tmp_path), moment]
+    done = subprocess.run(command, cwd=Path(__file__).parent.parent.parent, capture_output=True, check=False)
+    assert done.returncode == -signal.SIGKILL
+    emulator = Emulator(tmp_path / "account").start()
+    assert len(emulator.jobs()) == (moment == "after")
+    store = Store(tmp_path / "store")
+    (job,) = store.list()
+    with store.exclusive(job.id):
+        settled = submit.settle(store, connected(emulator), job.id)
+    assert settled.backend_id == job.id
+    assert list(emulator.jobs()) == [job.id]
+    emulator.wire.stop()
 
 
 def test_the_environment_is_put_back_whatever_happens() -> None:

@@ -1,5 +1,6 @@
 """One job file on three backends: the same rows, seed and steps end in the same weights and the same answers."""
 
+import json
 from datetime import date
 from pathlib import Path
 from typing import Any
@@ -10,13 +11,13 @@ from tunebridge.backend import GenerationParameters
 from tunebridge.client import Client
 from tunebridge.data.example import Message
 from tunebridge.job import Job
+from tunebridge.testing.workshop import Workshop
 
 pytest.importorskip("openai")
 pytest.importorskip("azure.ai.ml")
 pytestmark = pytest.mark.torch
 
 from tunebridge_openai.backend import OpenAIBackend  # noqa: E402
-from tunebridge_openai.emulator import Emulator  # noqa: E402
 
 JOB_FILE = Path(__file__).parent.parent.parent / "examples" / "jobs" / "one_line.yaml"
 ASKED = [(Message(role="user", content=f"What colour is the {thing}?"),) for thing in ("red ball", "white kite")]
@@ -34,9 +35,9 @@ def adapter(client: Client, job: Job, folder: Path) -> Path:
     """Return the tuned adapter; OpenAI gives none away, so the one that stands behind its emulator is looked at."""
     if job.backend != "openai":
         return client.download(job.id, folder / job.backend)[0]
-    account = Emulator(client.store.home / "rehearsals" / "openai")
-    (record,) = account.jobs().values()
-    return account._workshop.download(record["workshop_id"], folder / "openai")
+    account = client.store.home / "rehearsals" / "openai"
+    (record,) = json.loads((account / "service.json").read_text())["jobs"].values()
+    return Workshop(account).download(record["workshop_id"], folder / "openai")
 
 
 def test_the_tuned_models_agree(tmp_path: Path) -> None:
