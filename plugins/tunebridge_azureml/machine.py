@@ -17,13 +17,15 @@ from pathlib import Path
 from types import FrameType
 from typing import Any
 
+from tunebridge.job import now
 from tunebridge.training.config import NANO, RUN_FILE
+from tunebridge.training.events import PREFIX
 from tunebridge.training.sources import packaged_nano
 
 JOB_FILE, STATE_FILE = "job.json", "state.json"
 KEPT = ("HOME", "LANG", "OMP_NUM_THREADS", "HF_HOME", "TMPDIR")
 """Variables of this machine that a job sees; anything else, keys above all, it does not."""
-STAND_IN = "rehearsal: {} is not fetched; the shipped model stands in for it\n"
+STAND_IN = "a rehearsal fetches nothing: the shipped model stands in for {}"
 
 
 class Machine:
@@ -72,7 +74,8 @@ class Machine:
         log.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
         with log.open("ab") as file:
             for name in self._stand_in():
-                file.write(STAND_IN.format(name).encode())
+                event = {"type": "event", "id": "stand-in", "at": now().isoformat(), "kind": "warning"}
+                file.write(f"{PREFIX}{json.dumps({**event, 'message': STAND_IN.format(name)})}\n".encode())
                 file.flush()
             if self._is_canceled:
                 return 1

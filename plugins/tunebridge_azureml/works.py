@@ -65,11 +65,14 @@ def _pid(folder: Path) -> int:
 
 
 def _is_alive(folder: Path) -> bool:
+    """Whether the machine's process runs; one that got its number later works on another folder."""
+    import psutil
+
     try:
         pid = _pid(folder)
         if pid in _children:
             return _children[pid].poll() is None
-        os.kill(pid, 0)
-        return True
-    except (FileNotFoundError, ProcessLookupError):
+        process = psutil.Process(pid)
+        return str(folder) in process.cmdline() and process.status() != psutil.STATUS_ZOMBIE
+    except (FileNotFoundError, psutil.NoSuchProcess, psutil.AccessDenied):
         return False

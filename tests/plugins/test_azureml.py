@@ -161,11 +161,11 @@ def test_a_life_from_rows_to_an_answer(emulator: Emulator, tmp_path: Path) -> No
     assert dict(os.environ) == before
 
 
-def test_a_model_of_the_hub_has_a_stand_in_and_the_log_says_so(emulator: Emulator, tmp_path: Path) -> None:
-    _, backend, job = finished(emulator, tmp_path, base_model="Qwen/Qwen3-0.6B")
+def test_a_model_of_the_hub_has_a_stand_in_and_that_is_said(emulator: Emulator, tmp_path: Path) -> None:
+    store, backend, job = finished(emulator, tmp_path, base_model="Qwen/Qwen3-0.6B")
     assert job.status == JobStatus.succeeded, job.error
-    log = next((tmp_path / "account").rglob("std_log.txt")).read_text()
-    assert log.startswith("rehearsal: Qwen/Qwen3-0.6B is not fetched")
+    warned = [event.message for _, event in store.events(job.id) if event.kind == "warning"]
+    assert any("the shipped model stands in for Qwen/Qwen3-0.6B" in message for message in warned)
     assert list(backend.generate(job, QUESTION, GenerationParameters(max_tokens=2)))
 
 
