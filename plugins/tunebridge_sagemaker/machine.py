@@ -56,7 +56,8 @@ class Machine:
 
     def _attempt(self) -> bool:
         """Use one machine; False when it was taken away before the end."""
-        self._say("Starting", "Preparing the instances for training")
+        first = None if self._state["transitions"] else self._job["created"]
+        self._say("Starting", "Preparing the instances for training", at=first)
         if self._wait_for_capacity():
             return self._end("Stopped", "Stopped", "The job was stopped while it waited")
         self._say("Downloading", "Downloading input data")
@@ -224,8 +225,9 @@ class Machine:
         self._say(secondary, message)
         return True
 
-    def _say(self, secondary: str, message: str) -> None:
-        self._state["transitions"].append({"Status": secondary, "StartTime": time.time(), "StatusMessage": message})
+    def _say(self, secondary: str, message: str, at: float | None = None) -> None:
+        entry = {"Status": secondary, "StartTime": at or time.time(), "StatusMessage": message}
+        self._state["transitions"].append(entry)
         self._write()
 
     def _write(self) -> None:
