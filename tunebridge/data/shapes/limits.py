@@ -6,22 +6,19 @@ from typing import Any
 
 from tunebridge.data.targets import Limits
 
+UNVERIFIED = "unverified"
+
 
 def load_limits(package: str) -> dict[str, Limits]:
     """Return a plugin's limits by the name of their section."""
-    return {name: Limits.model_validate(section) for name, section in _sections(package).items()}
+    sections = _read(package)
+    return {name: Limits.model_validate(section) for name, section in sections.items() if name != UNVERIFIED}
 
 
 def load_unverified(package: str) -> dict[str, dict[str, str]]:
-    """Return, by section, which features' cells in the matrix rest on no document or measurement, and why."""
-    return {name: section.get("unverified", {}) for name, section in _read(package).items()}
-
-
-def _sections(package: str) -> dict[str, Any]:
-    return {
-        name: {key: value for key, value in section.items() if key != "unverified"}
-        for name, section in _read(package).items()
-    }
+    """Return which features rest on no document or measurement, and why, by `backend` or `backend/target`."""
+    found: dict[str, dict[str, str]] = _read(package).get(UNVERIFIED, {})
+    return found
 
 
 def _read(package: str) -> dict[str, Any]:
