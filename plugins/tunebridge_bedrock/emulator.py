@@ -205,12 +205,12 @@ class Emulator:
             raise refusal("ValidationException", f"The provided S3 URI {uri} could not be found or read.")
         return path.read_bytes()
 
-    def _keep(self, files: dict[str, bytes]) -> None:
-        for key, content in files.items():
+    def _keep(self, files: dict[Location, bytes]) -> None:
+        for place, content in files.items():
             with tempfile.NamedTemporaryFile() as file:
                 file.write(content)
                 file.flush()
-                self.account.buckets.put(BUCKET, key, Path(file.name))
+                self.account.buckets.put(place.bucket, place.key, Path(file.name))
 
 
 def _validators(asked: dict[str, Any]) -> list[str]:

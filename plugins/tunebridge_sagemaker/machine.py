@@ -22,6 +22,7 @@ from typing import Any
 
 from tunebridge_aws.buckets import Buckets
 from tunebridge_aws.storage import Location
+from tunebridge_sagemaker.stand_in import stand_in
 
 JOB_FILE, STATE_FILE = "job.json", "state.json"
 STOP, INTERRUPT, BREAK = "stop", "interrupt", "break"
@@ -64,7 +65,8 @@ class Machine:
         self._state.setdefault("training_start", time.time())
         began = time.monotonic()
         self._fill()
-        self._say("Training", "Training image download completed. Training in progress.")
+        hint = f" tunebridge/nano stands in for {self._state['replaced']}." if "replaced" in self._state else ""
+        self._say("Training", f"Training image download completed. Training in progress.{hint}")
         code, why = self._work()
         self._sync()
         self._state["training_seconds"] += time.monotonic() - began
@@ -103,6 +105,9 @@ class Machine:
                 channel["DataSource"]["S3DataSource"]["S3Uri"],
                 self._opt / "input" / "data" / channel["ChannelName"],
             )
+        replaced = stand_in(self._opt / "input" / "data")
+        if replaced:
+            self._state["replaced"] = replaced
         for name in ("model", "output/data", "input/config"):
             (self._opt / name).mkdir(parents=True, exist_ok=True)
         config = self._opt / "input" / "config" / "hyperparameters.json"

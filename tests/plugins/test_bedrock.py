@@ -114,6 +114,7 @@ def test_what_the_service_does_not_take_is_refused(
     assert says in {line.field: line.reason for line in plan(options=options, **fields).refused}[field]
 
 
+@pytest.mark.slow
 def test_a_life_from_rows_to_an_answer_at_a_deployment(emulator: Emulator, tmp_path: Path) -> None:
     store, backend, job = finished(emulator, tmp_path)
     assert job.status == JobStatus.succeeded, job.error

@@ -257,6 +257,7 @@ def test_a_licence_is_accepted_by_the_users_word_only(emulator: Emulator, tmp_pa
     assert len(emulator.jobs()) == 1
 
 
+@pytest.mark.slow
 def test_an_endpoint_is_made_on_request_answers_as_the_model_here_and_leaves_nothing(
     emulator: Emulator, tmp_path: Path
 ) -> None:
@@ -277,3 +278,12 @@ def test_an_endpoint_is_made_on_request_answers_as_the_model_here_and_leaves_not
         backend.undeploy(job)
     assert emulator.hosting.standing() == []
     assert backend.deployment(job) is None
+
+
+@pytest.mark.slow
+def test_a_rehearsal_of_a_hub_model_needs_no_network(emulator: Emulator, tmp_path: Path) -> None:
+    store, backend, job = submitted(emulator, tmp_path, base_model="a/hub-model-1b")
+    ended = followed(store, backend, job)
+    assert ended.status == JobStatus.succeeded, ended.error
+    messages = [event.message for _, event in store.events(job.id)]
+    assert any("tunebridge/nano stands in for a/hub-model-1b" in message for message in messages)
