@@ -22,6 +22,7 @@ CLASSES = {
     r"\p{Print}": r"\x20-\x7e",
 }
 """Java's classes of characters -> nearly the same in Python, inside brackets."""
+JAVA_CLASS = re.compile(r"\\p\{\w+\}")
 TYPES: dict[str, tuple[type, ...]] = {
     "string": (str,),
     "character": (str,),
@@ -107,12 +108,17 @@ def _problem_of_size(size: float, shape: Any, path: str) -> str | None:
 def _compiled(pattern: str) -> re.Pattern[str]:
     """Return a pattern of the model; the few that are wrong in every language match anything."""
     flags = 0 if r"\p" in pattern else re.ASCII
-    for java, python in CLASSES.items():
-        pattern = pattern.replace(java, python)
     try:
-        return re.compile(pattern, flags)
+        return re.compile(JAVA_CLASS.sub(_in_python, pattern), flags)
     except re.error:
         return re.compile(".*", re.DOTALL)
+
+
+def _in_python(match: re.Match[str]) -> str:
+    """Return one of Java's classes, in brackets of its own unless it stands in some."""
+    before = match.string[: match.start()].replace(r"\[", "").replace(r"\]", "")
+    python = CLASSES.get(match[0], r"\w")
+    return python if before.count("[") > before.count("]") else f"[{python}]"
 
 
 def _first(problems: Any) -> str | None:

@@ -1,6 +1,7 @@
 """The backend connected to its emulator: for rehearsals, and what the conformance suite tests it with."""
 
 import tempfile
+from collections.abc import Mapping
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -32,10 +33,15 @@ def rehearse(folder: Path) -> Rehearsal:
 
 
 def connected(emulator: Emulator) -> BedrockBackend:
-    """Return the backend for which every region and account is the emulator."""
+    """Return the backend for which every region and account is the emulator, in which every bucket named is there."""
     account = emulator.account
     session = Session("bedrock", REGION, endpoint_url=account.wire.url, credentials=account.credentials)
-    return BedrockBackend(lambda connection: Remote(session, connection))
+
+    def connect(connection: Mapping[str, Any]) -> Remote:
+        account.buckets.create(connection.get("bucket", BUCKET))
+        return Remote(session, connection)
+
+    return BedrockBackend(connect)
 
 
 def case() -> BackendCase:

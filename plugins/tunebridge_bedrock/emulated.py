@@ -100,8 +100,8 @@ def move(job: dict[str, Any], workshop: Workshop, content: Callable[[str], bytes
     return job
 
 
-def metric_files(job: Mapping[str, Any], metrics: Sequence[Metric]) -> dict[str, bytes]:
-    """Return the files that the service leaves in the bucket, by key."""
+def metric_files(job: Mapping[str, Any], metrics: Sequence[Metric]) -> dict[Location, bytes]:
+    """Return the files that the service leaves in the bucket, by place."""
     home = Location.parse(job["asked"]["outputDataConfig"]["s3Uri"]).below(f"model-customization-job-{job['number']}")
     places = {
         "train_loss": ("training_loss", "training_artifacts/step_wise_training_metrics.csv"),
@@ -114,7 +114,7 @@ def metric_files(job: Mapping[str, Any], metrics: Sequence[Metric]) -> dict[str,
     for name, (column, file) in places.items():
         rows = [metric for metric in metrics if metric.name == name]
         if rows:
-            found[home.below(*file.split("/")).key] = _csv(column, rows)
+            found[home.below(*file.split("/"))] = _csv(column, rows)
     return found
 
 

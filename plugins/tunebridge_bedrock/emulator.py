@@ -67,6 +67,8 @@ class Emulator:
     def _create(self, asked: dict[str, Any]) -> dict[str, Any]:
         for uri in (asked["trainingDataConfig"].get("s3Uri", ""), *_validators(asked)):
             self._content(uri)
+        if asked.get("customizationType", "FINE_TUNING") != "FINE_TUNING":
+            raise refusal("ValidationException", f"this emulator has no {asked['customizationType']}")
         with self._shelf.opened() as state:
             for job in state["jobs"].values():
                 if job["asked"].get("clientRequestToken") == asked.get("clientRequestToken"):
@@ -203,12 +205,12 @@ class Emulator:
             raise refusal("ValidationException", f"The provided S3 URI {uri} could not be found or read.")
         return path.read_bytes()
 
-    def _keep(self, files: dict[str, bytes]) -> None:
-        for key, content in files.items():
+    def _keep(self, files: dict[Location, bytes]) -> None:
+        for place, content in files.items():
             with tempfile.NamedTemporaryFile() as file:
                 file.write(content)
                 file.flush()
-                self.account.buckets.put(BUCKET, key, Path(file.name))
+                self.account.buckets.put(place.bucket, place.key, Path(file.name))
 
 
 def _validators(asked: dict[str, Any]) -> list[str]:

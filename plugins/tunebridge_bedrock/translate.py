@@ -13,7 +13,7 @@ from tunebridge_bedrock.models import Model, model_for
 from tunebridge_bedrock.options import BedrockOptions
 from tunebridge_bedrock.rows import SHAPES
 
-METHODS = {"sft": "FINE_TUNING"}
+METHODS = {"sft": "FINE_TUNING", "reinforcement": "REINFORCEMENT_FINE_TUNING"}
 JOB_TAG = "tunebridge-job"
 SENT_AS = {
     **CONNECTION,
@@ -23,7 +23,11 @@ SENT_AS = {
     "security_groups": "request.vpcConfig.securityGroupIds",
     "model_name": "request.customModelName",
     "hyperparameters": "own_hyperparameters",
+    "reinforcement": "request.customizationConfig.rftConfig",
 }
+RFT_KNOBS = "request.customizationConfig.rftConfig.hyperParameters"
+RFT = model_for("reinforcement")
+"""What the service model of boto3 says of every model's reinforcement fine-tuning."""
 PLAIN = {
     "hyperparameters.epochs": "epochCount",
     "hyperparameters.batch_size": "batchSize",
@@ -44,13 +48,16 @@ def translate(spec: JobSpec, dataset: Dataset, capabilities: Capabilities) -> Pl
     """Return the plan of a job."""
     job = Translation(spec, dataset, backend="bedrock", capabilities=capabilities)
     known = model_for(job.base_model("request.baseModelIdentifier"))
-    job.choose("method.type", "request.customizationType", METHODS, default="sft")
+    method = job.choose("method.type", "request.customizationType", METHODS, default="sft")
     options = job.options(BedrockOptions, SENT_AS)
     job.take("options.bedrock.prefix", "connection.prefix", default="tunebridge", source="the backend's default")
     if job.get("method.adapter.type") == "lora":
         job.accept("method.adapter.type", "the service keeps to itself what it trains; nothing is sent")
+    if (method == "reinforcement") != (options.reinforcement is not None):
+        job.refuse("options.bedrock.reinforcement", "it belongs to the method reinforcement, which needs it")
+    place = RFT_KNOBS if method == "reinforcement" else "hyperparameters"
     for field, name in PLAIN.items():
-        _hyperparameter(job, known, field, name)
+        _hyperparameter(job, RFT if method == "reinforcement" else known, field, f"{place}.{name}")
     for name in options.hyperparameters or {}:
         if name in job.payload.get("hyperparameters", {}):
             job.refuse(
@@ -58,9 +65,10 @@ def translate(spec: JobSpec, dataset: Dataset, capabilities: Capabilities) -> Pl
             )
     if job.is_set("hyperparameters.warmup_ratio"):
         job.drop("hyperparameters.warmup_ratio", "warm-up is counted in steps; see options.bedrock.hyperparameters")
-    job.payload["rows"] = {"shape": known.shape}
-    if dataset.kind in SHAPES[known.shape].kinds:
-        check_rows(job, SHAPES[known.shape])
+    shape = RFT.shape if method == "reinforcement" else known.shape
+    job.payload["rows"] = {"shape": shape}
+    if dataset.kind in SHAPES[shape].kinds:
+        check_rows(job, SHAPES[shape])
     return job.plan()
 
 
@@ -86,8 +94,8 @@ def request(payload: Mapping[str, Any], job_id: str, places: Mapping[str, str]) 
     return body
 
 
-def _hyperparameter(job: Translation, known: Model, field: str, name: str) -> None:
-    value = job.get(field)
+def _hyperparameter(job: Translation, known: Model, field: str, sent_as: str) -> None:
+    value, name = job.get(field), sent_as.rpartition(".")[2]
     if value is None:
         return
     if value == "auto":
@@ -101,6 +109,6 @@ def _hyperparameter(job: Translation, known: Model, field: str, name: str) -> No
     elif name == "epochCount" and value != int(value):
         job.refuse(field, "the service trains whole passes only; round it")
     elif name == "epochCount":
-        job.convert(field, f"hyperparameters.{name}", int(value), "the same number as an integer")
+        job.convert(field, sent_as, int(value), "the same number as an integer")
     else:
-        job.take(field, f"hyperparameters.{name}")
+        job.take(field, sent_as)

@@ -1,15 +1,17 @@
 """SageMaker as a backend: uploads, one create call under our own name, state and logs by cursor, results from S3."""
 
+import shutil
 import tempfile
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from tunebridge.backend import Backend, Check, RemoteJob
+from tunebridge.backend import Backend, Check, Generation, GenerationParameters, RemoteJob
 from tunebridge.data.dataset import Dataset
-from tunebridge.errors import BackendError
-from tunebridge.job import Artifact, Event, Job, JobStatus, Metric, Snapshot, Usage
+from tunebridge.data.example import Message
+from tunebridge.errors import BackendError, NotFound
+from tunebridge.job import Artifact, Deployment, Event, Job, JobStatus, Metric, Snapshot, Usage
 from tunebridge.plan import Plan
 from tunebridge.spec import JobSpec
 from tunebridge.training.bundle import archive, write_bundle
@@ -18,7 +20,7 @@ from tunebridge.training.news import read_news, said_in
 from tunebridge_aws.errors import backend_error
 from tunebridge_aws.rows import write_rows
 from tunebridge_aws.storage import Location
-from tunebridge_sagemaker import results, serverless, training_job
+from tunebridge_sagemaker import endpoint, instances, results, serverless, training_job
 from tunebridge_sagemaker.client import JOB_TAG, PLAN_TAG, Remote, open_remote
 from tunebridge_sagemaker.follow import Cursor, Place, bill_event, line_events, transition_events
 from tunebridge_sagemaker.info import INFO
@@ -29,6 +31,8 @@ from tunebridge_sagemaker.translate import translate
 SETTLE_SECONDS = 10.0
 """How late CloudWatch may deliver a line; what is younger is told at the next poll."""
 LAST_LINES = 20
+CONTAINER = Path(__file__).parent / "container"
+"""What runs in Amazon's containers, beside the trainer."""
 
 
 class SageMakerBackend(Backend):
@@ -56,8 +60,9 @@ class SageMakerBackend(Backend):
             request = _training_request(remote, plan, job, home)
         request["TrainingJobName"] = job.id
         request["OutputDataConfig"] = {"S3OutputPath": home.below("output").uri, **_key(job, "KmsKeyId")}
-        if "ResourceConfig" in request:
-            request["ResourceConfig"] = {**request["ResourceConfig"], **_key(job, "VolumeKmsKeyId")}
+        machine = request.get("ResourceConfig")
+        if machine and not instances.has_local_disks(machine["InstanceType"]):
+            request["ResourceConfig"] = {**machine, **_key(job, "VolumeKmsKeyId")}
         tags = {**plan.payload.get("tags", {}), JOB_TAG: job.id, PLAN_TAG: plan.digest}
         request["Tags"] = [{"Key": key, "Value": value} for key, value in tags.items()]
         return remote.create(request)
@@ -119,6 +124,48 @@ class SageMakerBackend(Backend):
             )
             return results.take(packed, folder, artifact.digest)
 
+    def quote(self, job: Job) -> Deployment:
+        """Return the endpoint that would be made for the job's model, with its hourly price."""
+        described = self._connect(job.connection).describe(_name(job), "quote")
+        endpoint.check_deployable(described)
+        return endpoint.planned(job.id, described, job.connection)
+
+    def deploy(self, job: Job) -> Deployment:
+        """Make a model, a configuration and an endpoint under one name, or go on where an earlier call was cut off."""
+        wanted = job.deployment or self.quote(job)
+        remote = self._connect(job.connection)
+        described = remote.describe(_name(job), "deploy")
+        tags = [{"Key": JOB_TAG, "Value": job.id}]
+        remote.make(endpoint.requests(wanted.name, described, job.connection, tags))
+        return self.deployment(job.model_copy(update={"deployment": wanted})) or wanted
+
+    def deployment(self, job: Job) -> Deployment | None:
+        """Return the job's endpoint as it is now."""
+        known = job.deployment or Deployment(name=job.id)
+        found = self._connect(job.connection).endpoint(known.name)
+        return endpoint.state(known, found) if found else None
+
+    def undeploy(self, job: Job) -> None:
+        """Remove the endpoint, its configuration and its model."""
+        self._connect(job.connection).remove(job.deployment.name if job.deployment else job.id)
+
+    def generate(
+        self, target: Job | str, prompts: Sequence[Sequence[Message]], parameters: GenerationParameters
+    ) -> Iterator[Generation]:
+        """Yield one answer per prompt from the job's endpoint, a few prompts per call."""
+        if isinstance(target, str):
+            raise self.unsupported("generate with a base model by name")
+        remote = self._connect(target.connection)
+        if target.deployment is None or remote.endpoint(target.deployment.name) is None:
+            raise NotFound(
+                f"the tuned model has no endpoint. Make one, which bills by the hour: `tunebridge deploy {target.id}`.",
+                backend="sagemaker",
+                operation="generate",
+            )
+        for start in range(0, len(prompts), endpoint.ROWS_PER_CALL):
+            asked = endpoint.body(prompts[start : start + endpoint.ROWS_PER_CALL], parameters)
+            yield from endpoint.generations(remote.invoke(target.deployment.name, asked))
+
     def list_jobs(self) -> Iterator[RemoteJob]:
         """Yield the training jobs of the region that the environment names; ours have our id as their name."""
         for found in self._connect({}).jobs():
@@ -148,6 +195,9 @@ class SageMakerBackend(Backend):
 def _training_request(remote: Remote, plan: Plan, job: Job, home: Location) -> dict[str, Any]:
     run = RunConfig.model_validate({"job_id": job.id, **plan.payload["run"]})
     bundle = write_bundle(job.folder / "bundle", run, job.folder)
+    for file in CONTAINER.iterdir():
+        if file.is_file():
+            shutil.copyfile(file, bundle.source / file.name)
     source = archive(bundle.source, job.folder / "bundle" / "source.tar.gz")
     packed = archive(bundle.run, job.folder / "bundle" / "run.tar.gz")
     shared = Location(home.bucket, str(job.connection["prefix"]))
@@ -189,7 +239,7 @@ def _news(
     if is_over and not before.is_over:
         events += bill_event(described)
         metrics += [] if metrics or before.streams else _final_metrics(described)
-    return events, metrics, Cursor(len(known), places, is_over)
+    return events, metrics, Cursor(max(before.transitions, len(known)), places, is_over)
 
 
 def _final_metrics(described: Mapping[str, Any]) -> list[Metric]:

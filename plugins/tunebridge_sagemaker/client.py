@@ -1,6 +1,8 @@
 """The only importer of boto3's results: what the backend asks of SageMaker, in plain values."""
 
+import json
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import suppress
 from functools import cached_property
 from typing import Any
 
@@ -113,6 +115,46 @@ class Remote:
         with self._session.translated("submit"):
             found = self._reads.describe_hub_content(HubName=hub, HubContentType="Model", HubContentName=name)
             return str(found["HubContentArn"])
+
+    def make(self, things: Mapping[str, Mapping[str, Any]]) -> None:
+        """Make what an endpoint consists of, each with one call; what is there already is left as it is."""
+        once = self._session.client("sagemaker", once=True)
+        for kind, request in things.items():
+            with self._session.translated("deploy"):
+                try:
+                    getattr(once, f"create_{kind}")(**request)
+                except Exception as error:
+                    if "already exist" not in str(error):
+                        raise
+
+    def endpoint(self, name: str) -> dict[str, Any] | None:
+        """Return an endpoint as the service knows it, None where there is none."""
+        try:
+            with self._session.translated("deploy"):
+                found: dict[str, Any] = self._reads.describe_endpoint(EndpointName=name)
+                return found
+        except NotFound:
+            return None
+
+    def remove(self, name: str) -> None:
+        """Remove an endpoint, its configuration and its model; what is gone is no error."""
+        for kind, key in (
+            ("endpoint", "EndpointName"),
+            ("endpoint_config", "EndpointConfigName"),
+            ("model", "ModelName"),
+        ):
+            with suppress(NotFound), self._session.translated("undeploy"):
+                getattr(self._reads, f"delete_{kind}")(**{key: name})
+
+    def invoke(self, name: str, asked: Mapping[str, Any]) -> dict[str, Any]:
+        """Ask an endpoint."""
+        with self._session.translated("generate"):
+            runtime = self._session.client("sagemaker-runtime")
+            answer = runtime.invoke_endpoint(
+                EndpointName=name, ContentType="application/json", Body=json.dumps(asked).encode()
+            )
+            found: dict[str, Any] = json.loads(answer["Body"].read())
+            return found
 
     def caller(self) -> str:
         """Return whose credentials these are, and prove that they may look at training jobs."""

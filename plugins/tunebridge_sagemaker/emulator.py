@@ -15,8 +15,9 @@ from typing import Any
 from tunebridge.testing.shelf import take
 from tunebridge.testing.workshop import Workshop
 from tunebridge_aws.storage import Location
-from tunebridge_aws.wire import ACCOUNT_ID, Account, refusal, strange
+from tunebridge_aws.wire import ACCOUNT_ID, Account, Operation, refusal, strange
 from tunebridge_sagemaker import emulated, recipes
+from tunebridge_sagemaker.emulated_hosting import Hosting
 from tunebridge_sagemaker.machine import BREAK, INTERRUPT, JOB_FILE, STATE_FILE, STOP
 
 BUCKET = "tunebridge-rehearsal"
@@ -31,7 +32,8 @@ class Emulator:
     """SageMaker, CloudWatch Logs, S3 and STS of one account; everything it knows lies in its folder."""
 
     def __init__(self, folder: Path) -> None:
-        operations = {
+        self.hosting = Hosting(folder, lambda: self.account)
+        operations: dict[str, dict[str, Operation]] = {
             "sagemaker": {
                 "CreateTrainingJob": self._create,
                 "DescribeTrainingJob": self._describe,
@@ -40,11 +42,17 @@ class Emulator:
                 "ListTrainingJobs": self._list,
                 "ListTags": self._list_tags,
                 "DescribeHubContent": self._describe_hub_content,
+                **self.hosting.operations,
             },
+            "sagemaker-runtime": {"InvokeEndpoint": self.hosting.invoke},
             "logs": {"DescribeLogStreams": self._streams, "GetLogEvents": self._log_events},
         }
         self.account = Account(
-            folder, operations, creates="CreateTrainingJob", quota_code="ResourceLimitExceeded", empty={"jobs": {}}
+            folder,
+            operations,
+            creates="CreateTrainingJob",
+            quota_code="ResourceLimitExceeded",
+            empty={"jobs": {}, "models": {}, "configs": {}, "endpoints": {}},
         )
         self._folder, self.faults = folder, self.account.faults
         self._workshop = Workshop(folder)
@@ -66,7 +74,8 @@ class Emulator:
         (self._job_folder(name) / INTERRUPT).touch()
 
     def end_machines(self) -> None:
-        """End every machine that this process started."""
+        """End every machine that this process started, and every endpoint that it serves."""
+        self.hosting.end()
         for process in self._machines.values():
             if process.poll() is None:
                 os.killpg(process.pid, 9)
@@ -207,6 +216,7 @@ class Emulator:
         folder.mkdir(parents=True, exist_ok=True, mode=0o700)
         job = {
             "request": record["request"],
+            "created": record["created"],
             "buckets": str(self._folder / "s3"),
             "artifact": emulated.artifact_uri(record["request"]),
             "pending_seconds": PENDING_SECONDS if "capacity_pending" in record["script"] else 0,

@@ -12,6 +12,8 @@ from tunebridge.training.config import NANO, RANDOM
 
 SIZE = re.compile(r"(?<![A-Za-z0-9])(?:(\d+)x)?(\d+(?:\.\d+)?)([bm])(?![A-Za-z0-9])", re.IGNORECASE)
 """A model's size in its name, such as `0.6B`, `8b`, `270m`, `8x7B`."""
+LOCAL_DISKS = re.compile(r"ml\.(g4dn|g[5-9][a-z]*|p3dn|p[4-9][a-z]*|[cmr]\d[a-z]*d[a-z]*)\.")
+"""Families with NVMe disks: https://docs.aws.amazon.com/sagemaker/latest/APIReference/API_ResourceConfig.html."""
 NANO_BILLIONS = 0.001
 OVERHEAD_GB = 6.0
 """Activations, logits and CUDA itself."""
@@ -55,6 +57,11 @@ def smallest_fitting(needed: float) -> Instance | None:
     return next((found for found in _instances() if found.gpu_memory_gb >= needed), None)
 
 
+def has_local_disks(name: str) -> bool:
+    """Whether a type brings disks of its own, whose size is fixed and which it encrypts itself."""
+    return bool(LOCAL_DISKS.match(name))
+
+
 def price(name: str, region: str) -> tuple[Decimal | None, str]:
     """Return USD per hour and where that comes from, or None and why there is no price."""
     row, known = _table()["prices"], instance(name)
@@ -68,10 +75,23 @@ def price(name: str, region: str) -> tuple[Decimal | None, str]:
 def image_uri(region: str, instance_type: str) -> str:
     """Return Amazon's PyTorch image for a region and a type of machine."""
     row = _table()["image"]
-    account = row["accounts"].get(region, row["account"])
+    return f"{_registry(region)}/{row['repository']}:{row['tag']}-{_processor(instance_type)}-{row['python']}"
+
+
+def inference_image_uri(region: str, instance_type: str) -> str:
+    """Return Amazon's image with the Hugging Face inference toolkit for a region and a type of machine."""
+    row = _table()["inference_image"]
+    return f"{_registry(region)}/{row['repository']}:{row[_processor(instance_type)]}"
+
+
+def _registry(region: str) -> str:
+    row = _table()["image"]
     domain = "amazonaws.com.cn" if region.startswith("cn-") else "amazonaws.com"
-    processor = "gpu" if re.match(r"ml\.[gp]\d", instance_type) else "cpu"
-    return f"{account}.dkr.ecr.{region}.{domain}/{row['repository']}:{row['tag']}-{processor}-{row['python']}"
+    return f"{row['accounts'].get(region, row['account'])}.dkr.ecr.{region}.{domain}"
+
+
+def _processor(instance_type: str) -> str:
+    return "gpu" if re.match(r"ml\.[gp]\d", instance_type) else "cpu"
 
 
 def _instances() -> list[Instance]:

@@ -22,6 +22,7 @@ from typing import Any
 
 from tunebridge_aws.buckets import Buckets
 from tunebridge_aws.storage import Location
+from tunebridge_sagemaker.stand_in import stand_in
 
 JOB_FILE, STATE_FILE = "job.json", "state.json"
 STOP, INTERRUPT, BREAK = "stop", "interrupt", "break"
@@ -56,14 +57,16 @@ class Machine:
 
     def _attempt(self) -> bool:
         """Use one machine; False when it was taken away before the end."""
-        self._say("Starting", "Preparing the instances for training")
+        first = None if self._state["transitions"] else self._job["created"]
+        self._say("Starting", "Preparing the instances for training", at=first)
         if self._wait_for_capacity():
             return self._end("Stopped", "Stopped", "The job was stopped while it waited")
         self._say("Downloading", "Downloading input data")
         self._state.setdefault("training_start", time.time())
         began = time.monotonic()
         self._fill()
-        self._say("Training", "Training image download completed. Training in progress.")
+        hint = f" tunebridge/nano stands in for {self._state['replaced']}." if "replaced" in self._state else ""
+        self._say("Training", f"Training image download completed. Training in progress.{hint}")
         code, why = self._work()
         self._sync()
         self._state["training_seconds"] += time.monotonic() - began
@@ -102,6 +105,9 @@ class Machine:
                 channel["DataSource"]["S3DataSource"]["S3Uri"],
                 self._opt / "input" / "data" / channel["ChannelName"],
             )
+        replaced = stand_in(self._opt / "input" / "data")
+        if replaced:
+            self._state["replaced"] = replaced
         for name in ("model", "output/data", "input/config"):
             (self._opt / name).mkdir(parents=True, exist_ok=True)
         config = self._opt / "input" / "config" / "hyperparameters.json"
@@ -224,8 +230,9 @@ class Machine:
         self._say(secondary, message)
         return True
 
-    def _say(self, secondary: str, message: str) -> None:
-        self._state["transitions"].append({"Status": secondary, "StartTime": time.time(), "StatusMessage": message})
+    def _say(self, secondary: str, message: str, at: float | None = None) -> None:
+        entry = {"Status": secondary, "StartTime": at or time.time(), "StatusMessage": message}
+        self._state["transitions"].append(entry)
         self._write()
 
     def _write(self) -> None:

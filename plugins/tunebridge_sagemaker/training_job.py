@@ -7,7 +7,6 @@ from typing import Any
 
 from tunebridge.plan import Translation
 from tunebridge.training import translate as trainer
-from tunebridge.training.bundle import start_command
 from tunebridge.training.config import NANO, RANDOM
 from tunebridge.training.sources import ModelSource
 from tunebridge_sagemaker import instances
@@ -34,7 +33,7 @@ START_SECONDS = 1_800
 """What a run may take beyond its training: the image, the requirements, the model, the upload of the result."""
 VOLUME_BASE_GB = 60
 MIN_TRAINING_HOURS = 0.05
-INPUT, CHECKPOINTS, RESULTS = "/opt/ml/input/data", "/opt/ml/checkpoints", "/opt/ml/model"
+HOME, INPUT, CHECKPOINTS = "/opt/ml", "/opt/ml/input/data", "/opt/ml/checkpoints"
 """Where the service puts and fetches files inside the container."""
 MODEL_CHANNEL = f"{INPUT}/model"
 METRICS = ("train_loss", "validation_loss", "learning_rate")
@@ -50,7 +49,10 @@ def translate(job: Translation, options: SageMakerOptions) -> None:
     request: dict[str, Any] = job.payload.setdefault("request", {})
     resources = request.setdefault("ResourceConfig", {})
     resources["InstanceCount"] = 1  # the trainer uses one machine
-    resources.setdefault("VolumeSizeInGB", _volume_gb(model))
+    if not instances.has_local_disks(chosen):
+        resources.setdefault("VolumeSizeInGB", _volume_gb(model))
+    elif options.volume_gb is not None:
+        job.refuse("options.sagemaker.volume_gb", f"{chosen} has disks of its own, whose size is fixed; remove it")
     request.setdefault("AlgorithmSpecification", {}).setdefault(
         "TrainingImage", instances.image_uri(options.region, chosen)
     )
@@ -82,10 +84,8 @@ def complete(payload: Mapping[str, Any], places: Mapping[str, str]) -> dict[str,
 
 
 def start_script() -> str:
-    """Return what the container runs: unpack what was uploaded, then become the trainer, which hears SIGTERM itself."""
-    command = " ".join(start_command(f"{INPUT}/run/folder", CHECKPOINTS, RESULTS))
-    unpack = "tar -xzf code/source.tar.gz -C code && mkdir -p run/folder && tar -xzf run/run.tar.gz -C run/folder"
-    return f"cd {INPUT} && {unpack} && cd code && exec {command}"
+    """Return what the container runs: unpack the source, then go on as it says (`container/train.sh`)."""
+    return f"cd {INPUT} && tar -xzf code/source.tar.gz -C code && exec bash code/train.sh {HOME}"
 
 
 def _run(job: Translation) -> None:

@@ -114,6 +114,7 @@ def test_what_the_service_does_not_take_is_refused(
     assert says in {line.field: line.reason for line in plan(options=options, **fields).refused}[field]
 
 
+@pytest.mark.slow
 def test_a_life_from_rows_to_an_answer_at_a_deployment(emulator: Emulator, tmp_path: Path) -> None:
     store, backend, job = finished(emulator, tmp_path)
     assert job.status == JobStatus.succeeded, job.error
@@ -156,6 +157,23 @@ def test_rows_that_the_service_refuses_fail_the_job_with_the_line(emulator: Emul
         job = watch.poll_once(store, backend, job.id)
     assert job.status == JobStatus.failed
     assert "Line 13" in (job.error or "")
+
+
+GRADER = {"graderConfig": {"lambdaGrader": {"lambdaArn": "arn:aws:lambda:us-east-1:123456789012:function:grade"}}}
+
+
+def test_reinforcement_is_passed_through_as_the_service_wants_it(emulator: Emulator, tmp_path: Path) -> None:
+    store, backend, data = Store(tmp_path / "store"), connected(emulator), small_dataset(kind="prompt_only")
+    fields = {**JOB, "method": "reinforcement", "hyperparameters": {"epochs": 3, "batch_size": 16}}
+    without = backend.plan(JobSpec.model_validate(fields), data)
+    assert "options.bedrock.reinforcement" in {line.field for line in without.refused}
+    spec = JobSpec.model_validate({**fields, "options": {"bedrock": {**STAND_INS, "reinforcement": GRADER}}})
+    made = backend.plan(spec, data)
+    knobs = {"epochCount": 3, "batchSize": 16}
+    assert made.payload["request"]["customizationConfig"] == {"rftConfig": {**GRADER, "hyperParameters": knobs}}
+    # The request passes the service's model; the emulator itself trains supervised jobs only, and says so.
+    with pytest.raises(InvalidRequest, match="has no REINFORCEMENT_FINE_TUNING"):
+        submit.submit(store, backend, made, data)
 
 
 def test_the_same_token_is_the_same_job(emulator: Emulator, tmp_path: Path) -> None:

@@ -12,7 +12,9 @@ from typing import Any
 import pytest
 
 from tunebridge import submit, watch
+from tunebridge.backend import GenerationParameters
 from tunebridge.client import Client
+from tunebridge.data.example import Message
 from tunebridge.errors import InvalidRequest, NotFound, PermissionDenied, UnsupportedFeature
 from tunebridge.job import Job, JobStatus
 from tunebridge.spec import JobSpec
@@ -253,3 +255,35 @@ def test_a_licence_is_accepted_by_the_users_word_only(emulator: Emulator, tmp_pa
     with pytest.raises(NotFound, match="does not exist"):
         submitted(emulator, tmp_path, **{**serverless(), "base_model": "no-such-model"})
     assert len(emulator.jobs()) == 1
+
+
+@pytest.mark.slow
+def test_an_endpoint_is_made_on_request_answers_as_the_model_here_and_leaves_nothing(
+    emulator: Emulator, tmp_path: Path
+) -> None:
+    store, backend, job = submitted(emulator, tmp_path, hyperparameters={"epochs": 20, "batch_size": 4})
+    job = followed(store, backend, job)
+    asked = [(Message(role="user", content=f"What is the colour of ball {number}?"),) for number in range(6)]
+    with pytest.raises(NotFound, match="tunebridge deploy"):
+        list(backend.generate(job, asked, GenerationParameters()))
+    quoted = backend.quote(job)
+    assert (str(quoted.usd_per_hour), emulator.hosting.standing()) == ("1.222", [])
+    job = job.model_copy(update={"deployment": quoted})
+    while not backend.deploy(job).is_ready:
+        time.sleep(0.1)
+    assert emulator.hosting.standing() == ["Model", "EndpointConfig", "Endpoint"]
+    answers = list(backend.generate(job, asked, GenerationParameters(max_tokens=4)))
+    assert [answer.output.strip() for answer in answers] == ["red"] * 6
+    for _ in range(2):
+        backend.undeploy(job)
+    assert emulator.hosting.standing() == []
+    assert backend.deployment(job) is None
+
+
+@pytest.mark.slow
+def test_a_rehearsal_of_a_hub_model_needs_no_network(emulator: Emulator, tmp_path: Path) -> None:
+    store, backend, job = submitted(emulator, tmp_path, base_model="a/hub-model-1b")
+    ended = followed(store, backend, job)
+    assert ended.status == JobStatus.succeeded, ended.error
+    messages = [event.message for _, event in store.events(job.id)]
+    assert any("tunebridge/nano stands in for a/hub-model-1b" in message for message in messages)

@@ -41,7 +41,7 @@ def test_a_plan_is_a_request_with_the_smallest_machine() -> None:
     assert not made.refused
     assert made.payload["request"] == {
         "RoleArn": NEEDED["role_arn"],
-        "ResourceConfig": {"InstanceType": "ml.g6.2xlarge", "InstanceCount": 1, "VolumeSizeInGB": 65},
+        "ResourceConfig": {"InstanceType": "ml.g6.2xlarge", "InstanceCount": 1},
         "AlgorithmSpecification": {
             "TrainingImage": "763104351884.dkr.ecr.us-east-1.amazonaws.com/pytorch-training:2.10.0-gpu-py313"
         },
@@ -69,6 +69,13 @@ def test_the_machine_fits_the_model(model: str, adapter: str, machine: str | Non
         assert made.payload["request"]["ResourceConfig"]["InstanceType"] == machine
 
 
+def test_a_machine_without_disks_gets_one() -> None:
+    resources = plan(options={"instance_type": "ml.m5.xlarge"}).payload["request"]["ResourceConfig"]
+    assert resources == {"InstanceType": "ml.m5.xlarge", "InstanceCount": 1, "VolumeSizeInGB": 65}
+    assert instances.has_local_disks("ml.m5d.xlarge")
+    assert not instances.has_local_disks("ml.p3.2xlarge")
+
+
 def test_a_model_of_unknown_size_gets_a_warning() -> None:
     assert "the size of some/model is not known" in plan(base_model="some/model").warnings[0]
 
@@ -81,6 +88,7 @@ def test_a_model_of_unknown_size_gets_a_warning() -> None:
         ({}, {"accept_eula": True}, "options.sagemaker.accept_eula", "belongs to the mode serverless"),
         ({}, {"network_isolation": True}, "base_model", "give an s3:// folder"),
         ({}, {"network_isolation": True}, "options.sagemaker.image_uri", "cannot install"),
+        ({}, {"volume_gb": 100}, "options.sagemaker.volume_gb", "disks of its own"),
         ({"budget": {"max_usd": "0.5"}}, {}, "budget.max_usd", "nothing is left after the start"),
         ({"budget": {"max_usd": "5"}}, {"instance_type": "ml.p5.4xlarge"}, "budget.max_usd", "no price of"),
         ({}, {"spot": True, "max_wait_seconds": 60}, "options.sagemaker.max_wait_seconds", "at least the run's own"),

@@ -187,3 +187,14 @@ def test_a_checkpoint_is_never_pickled(undisturbed: Path) -> None:
     unsafe = (".bin", ".pt", ".pth", ".pkl", ".ckpt")
     assert not [path for path in undisturbed.rglob("*") if path.suffix in unsafe]
     assert len({path.parent.name for path in kept}) == 2
+
+
+@pytest.mark.parametrize("lost", ["state.json", "weights.safetensors", "optimizer.safetensors"])
+def test_a_checkpoint_that_came_back_in_part_is_passed_over(lost: str, tmp_path: Path) -> None:
+    undisturbed, folder = make_run(tmp_path / "a"), make_run(tmp_path / "b", keep_checkpoints=3)
+    train(undisturbed)
+    train(folder, stop_after(5))
+    newest = sorted((folder / "checkpoints").glob("step-*"))[-1]
+    (newest / lost).unlink()
+    train(folder)
+    assert weights(folder) == weights(undisturbed)

@@ -68,9 +68,10 @@ class Checkpoints:
         """Write a checkpoint under another name, bring it to disk, rename it, and only then remove old ones."""
         self.folder.mkdir(exist_ok=True)
         target, partial = self.folder / f"step-{progress.step:08d}", self.folder / ".partial"
-        if target.exists():  # stopped again before a step was done; the same step has the same state
+        if _is_whole(target):  # stopped again before a step was done; the same step has the same state
             return target
-        shutil.rmtree(partial, ignore_errors=True)
+        for left in (partial, target):
+            shutil.rmtree(left, ignore_errors=True)
         try:
             partial.mkdir(mode=0o700)
             save_file(snapshot(model), partial / WEIGHTS)
