@@ -5,11 +5,11 @@ from typing import Any
 import pytest
 
 from tests.training.runs import LORA
-from tests.training.test_flat import CPU, FLOAT32, gradients, make_model, make_rows
 
 pytestmark = pytest.mark.torch
 torch = pytest.importorskip("torch")
 
+from tests.training.test_flat import CPU, FLOAT32, gradients, make_model, make_rows  # noqa: E402
 from tunebridge.training import adapters, attention, head  # noqa: E402
 from tunebridge.training.device import Resources  # noqa: E402
 from tunebridge.training.fused import fuse  # noqa: E402

@@ -2,7 +2,6 @@
 
 import pytest
 
-from tests.training.test_flat import CPU, FLOAT32, gradients, make_model, plain_loss
 from tunebridge.data.tokens import RenderedRow
 
 pytestmark = pytest.mark.torch
@@ -11,6 +10,7 @@ torch = pytest.importorskip("torch")
 from hypothesis import given, settings  # noqa: E402
 from hypothesis import strategies as st  # noqa: E402
 
+from tests.training.test_flat import CPU, FLOAT32, gradients, make_model, plain_loss  # noqa: E402
 from tunebridge.training import attention, models  # noqa: E402
 from tunebridge.training.head import token_losses  # noqa: E402
 from tunebridge.training.packing import flatten  # noqa: E402
