@@ -128,13 +128,13 @@ class Plugins:
 
 def missing_requirement(info: BackendInfo) -> str | None:
     """Return the first package that the backend needs and that is not installed, without importing any."""
-    return next((name for name in info.requires if not _is_installed(name)), None)
+    return next((name for name in info.requires if not _is_there(name)), None)
 
 
-def _is_installed(name: str) -> bool:
+def _is_there(package: str) -> bool:
     try:
-        return importlib.util.find_spec(name) is not None
-    except ModuleNotFoundError:  # the package around it, such as `google` of `google.genai`, is not there either
+        return importlib.util.find_spec(package) is not None
+    except ModuleNotFoundError:  # the package that it would lie in is not there either
         return False
 
 

@@ -21,6 +21,7 @@ CAPABILITIES = Capabilities(
     cancel=True,
     events=True,
     metrics=True,
+    inference=True,
     download=True,
     list_jobs=True,
     delete=True,

@@ -2,8 +2,6 @@
 
 import json
 import shutil
-import subprocess
-import tempfile
 import time
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -13,11 +11,12 @@ from tunebridge import digests
 from tunebridge.backend import Backend, Check, Generation, GenerationParameters
 from tunebridge.data.dataset import Dataset
 from tunebridge.data.example import Message
-from tunebridge.errors import InvalidRequest, NotFound, ServiceUnavailable, StoreError
+from tunebridge.errors import InvalidRequest, NotFound, StoreError
 from tunebridge.job import Artifact, Job, JobStatus, Snapshot, Usage
 from tunebridge.plan import Plan, Translation
 from tunebridge.plugins import missing_requirement
 from tunebridge.spec import JobSpec
+from tunebridge.training.answer import answer
 from tunebridge.training.bundle import write_run
 from tunebridge.training.config import (
     ADAPTER_FOLDER,
@@ -106,10 +105,7 @@ class LocalBackend(Backend):
         target = folder / source.name
         if target.exists():
             raise StoreError(f"{target} exists already. Choose another folder.")
-        shutil.copytree(source, target)
-        if digests.of_folder(target) != artifact.digest:
-            raise StoreError(f"{target} differs from what was trained (digest). Look at the disk, then download again.")
-        return target
+        return digests.require(Path(shutil.copytree(source, target)), artifact.digest)
 
     def delete(self, job: Job) -> None:
         """Remove the run folder with everything in it."""
@@ -119,19 +115,14 @@ class LocalBackend(Backend):
         self, target: Job | str, prompts: Sequence[Sequence[Message]], parameters: GenerationParameters
     ) -> Iterator[Generation]:
         """Yield answers, made by a process of their own in one go."""
-        with tempfile.TemporaryDirectory(prefix="tunebridge-") as name:
-            folder = Path(name)
-            rows = [{"id": str(i), "messages": [_chat(m) for m in prompt]} for i, prompt in enumerate(prompts)]
-            (folder / "requests.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
-            self._run_generate(folder, _model_arguments(target), parameters)
-            for line in (folder / "answers.jsonl").read_text().split("\n"):
-                if line:
-                    answer = json.loads(line)
-                    yield Generation(
-                        output=answer["output"],
-                        finish_reason=answer["finish_reason"],
-                        tokens=answer["tokens"],
-                    )
+        if isinstance(target, str):
+            yield from answer(prompts, parameters, base_model=target, backend="local")
+            return
+        run = run_folder(target)
+        own = run / MODEL_FOLDER
+        adapter = None if own.is_dir() else run / ADAPTER_FOLDER
+        base_model = str(own) if own.is_dir() else target.base_model
+        yield from answer(prompts, parameters, base_model=base_model, adapter=adapter, backend="local")
 
     def check(self) -> Check:
         """Tell whether PyTorch and the rest are installed."""
@@ -150,27 +141,6 @@ class LocalBackend(Backend):
                 backend="local",
                 operation="submit",
             ) from error
-
-    def _run_generate(self, folder: Path, model: list[str], parameters: GenerationParameters) -> None:
-        log = folder / "generate.log"
-        arguments = [
-            *model,
-            "--input",
-            str(folder / "requests.jsonl"),
-            "--output",
-            str(folder / "answers.jsonl"),
-        ]
-        arguments += [
-            "--max-tokens",
-            str(parameters.max_tokens),
-            "--temperature",
-            str(parameters.temperature),
-        ]
-        try:
-            client.run_generate([*arguments, "--seed", str(parameters.seed)], log)
-        except subprocess.CalledProcessError as error:
-            reason = client.log_tail(log, 3) or f"exit code {error.returncode}"
-            raise ServiceUnavailable(reason, backend="local", operation="generate") from error
 
     def _end_when_overdue(self, job: Job) -> None:
         run = run_folder(job)
@@ -208,19 +178,6 @@ def _usage(run: Path) -> Usage:
     except FileNotFoundError:
         return Usage()
     return Usage(trained_tokens=result.get("trained_tokens"), training_seconds=result.get("wall_seconds"))
-
-
-def _model_arguments(target: Job | str) -> list[str]:
-    if isinstance(target, str):
-        return ["--base-model", target]
-    run = run_folder(target)
-    if (run / MODEL_FOLDER).is_dir():
-        return ["--base-model", str(run / MODEL_FOLDER)]
-    return ["--base-model", target.base_model, "--adapter", str(run / ADAPTER_FOLDER)]
-
-
-def _chat(message: Message) -> dict[str, Any]:
-    return message.model_dump(mode="json", exclude_none=True)
 
 
 def _age_seconds(path: Path) -> float:

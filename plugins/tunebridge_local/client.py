@@ -42,28 +42,6 @@ def stop(run_folder: Path, *, force: bool = False) -> None:
             os.killpg(os.getpgid(pid), signal.SIGKILL if force else signal.SIGTERM)
 
 
-def log_tail(path: Path, lines: int = 8) -> str:
-    """Return the last lines of a log that are not events."""
-    try:
-        text = path.read_text(errors="replace")
-    except FileNotFoundError:
-        return ""
-    kept = [line for line in text.splitlines() if line.strip() and not line.startswith("TUNEBRIDGE ")]
-    return "\n".join(kept[-lines:])
-
-
-def run_generate(arguments: list[str], log: Path) -> None:
-    """Run the generation program to its end; CalledProcessError with the log's tail when it fails."""
-    with _open_log(log) as file:
-        subprocess.run(
-            [sys.executable, "-m", "tunebridge.training.generate", *arguments],
-            stdin=subprocess.DEVNULL,
-            stdout=file,
-            stderr=file,
-            check=True,
-        )
-
-
 def write_private(path: Path, text: str) -> None:
     """Write a small file in one step, readable by the owner only."""
     partial = path.with_name(path.name + ".partial")

@@ -4,8 +4,7 @@ from pathlib import Path
 
 from tunebridge.job import JobStatus, Snapshot
 from tunebridge.training.config import CANCEL_FILE, EVENTS_FILE, LOG_FILE, RESULT_FILE
-from tunebridge.training.news import News, read_news
-from tunebridge_local import client
+from tunebridge.training.news import News, log_tail, read_news
 from tunebridge_local.status import job_status
 
 
@@ -36,7 +35,7 @@ def _how_it_ended(run: Path) -> tuple[str, str | None]:
     if (run / CANCEL_FILE).exists():
         return "cancelled", None
     reason = "the trainer's process ended without a word; it was killed, or the machine ran out of memory"
-    tail = client.log_tail(run / LOG_FILE)
+    tail = log_tail(run / LOG_FILE)
     return "failed", f"{reason}. Last lines of {run / LOG_FILE}:\n{tail}" if tail else reason
 
 

@@ -7,6 +7,7 @@ process that needs it starts a server of its own on the same folder, and a kille
 import json
 import re
 import socket
+import ssl
 import threading
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -107,16 +108,25 @@ class Wire:
         authorise: Callable[[Request], Response | None],
         faults: Faults,
         fault_responses: Mapping[str, Response],
+        tls: ssl.SSLContext | None = None,
     ) -> None:
         self._routes = [(route, re.compile(route.pattern)) for route in routes]
         self._authorise, self._faults, self._fault_responses = authorise, faults, fault_responses
         self._server = ThreadingHTTPServer(("127.0.0.1", 0), _handler_for(self))
         self._server.daemon_threads = True
+        self._scheme = "https" if tls else "http"
+        if tls:  # each connection shakes hands in its own thread, so that none holds up the others
+            self._server.socket = tls.wrap_socket(self._server.socket, server_side=True, do_handshake_on_connect=False)
 
     @property
     def url(self) -> str:
         """The server's address, without a slash at the end."""
-        return f"http://127.0.0.1:{self._server.server_address[1]}"
+        return f"{self._scheme}://127.0.0.1:{self.port}"
+
+    @property
+    def port(self) -> int:
+        """The port that it listens on."""
+        return int(self._server.server_address[1])
 
     def start(self) -> Self:
         """Begin to answer, in a thread that ends with the process."""

@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Iterable, Iterator
+from pathlib import Path
 from typing import Any, NamedTuple
 
 from tunebridge.job import Event, Metric
@@ -41,6 +42,19 @@ def said_in(log: Iterable[str]) -> Iterator[bytes]:
         _, prefix, said = line.partition(PREFIX)
         if prefix and _is_whole(said):
             yield said.strip().encode()
+
+
+def log_tail(path: Path, lines: int = 8) -> str:
+    """Return the last lines of a log that are not the trainer's own, empty where there is no log."""
+    try:
+        return last_words(path.read_text(errors="replace").splitlines(), lines)
+    except FileNotFoundError:
+        return ""
+
+
+def last_words(log: Iterable[str], lines: int = 8) -> str:
+    """Return the last lines that the trainer did not say itself: warnings, a traceback."""
+    return "\n".join([line for line in log if line.strip() and PREFIX not in line][-lines:])
 
 
 def _is_whole(said: str) -> bool:
