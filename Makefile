@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 PIP := $(BIN)/pip --disable-pip-version-check install --quiet --constraint constraints.txt
 OLDER_AND_NEWER := 3.12 3.13
 
-.PHONY: help quickstart test test-all test-pythons check format docs freeze clean
+.PHONY: help quickstart test test-all test-prism test-pythons test-parity bench-data bench-training check format docs freeze clean
 
 help:  ## Show this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*##/\t/' | expand -t 16
@@ -31,7 +31,12 @@ test: $(VENV)/.dev  ## Run the tests
 	$(BIN)/python -m pytest
 
 test-all: $(VENV)/.dev  ## Run the tests, the slow ones too
-	$(BIN)/python -m pytest -m "not live"
+	$(BIN)/python -m pytest -m "not live and not prism"
+
+test-prism: $(VENV)/.dev  ## Hold the openai backend's requests against the OpenAPI document OPENAPI=FILE (needs npm)
+	npm install --silent --no-audit --no-fund --prefix $(VENV)/prism @stoplight/prism-cli@5.14.2
+	TUNEBRIDGE_OPENAPI=$(abspath $(OPENAPI)) TUNEBRIDGE_PRISM=$(abspath $(VENV)/prism/node_modules/.bin/prism) \
+	  $(BIN)/python -m pytest -m prism tests/contract
 
 test-pythons: $(addprefix test-python-,$(OLDER_AND_NEWER))  ## Run the core's tests, without torch, on each Python that is installed
 
@@ -42,7 +47,19 @@ test-python-%:
 	$$python -m venv $(VENV)-$* && \
 	$(VENV)-$*/bin/pip --disable-pip-version-check install --quiet --constraint constraints.txt \
 	  --editable . hypothesis jsonschema pytest pytest-timeout hatchling && \
-	$(VENV)-$*/bin/python -m pytest -m "not torch and not slow and not live"
+	$(VENV)-$*/bin/python -m pytest -m "not torch and not slow and not live and not prism"
+
+$(VENV)-parity/.done: pyproject.toml constraints.txt
+	@echo "Installing TuneBridge beside TRL into $(VENV)-parity ..."
+	$(PYTHON) -m venv $(VENV)-parity
+	$(VENV)-parity/bin/pip --disable-pip-version-check install --quiet --constraint constraints.txt --editable ".[dev,parity]"
+	@touch $@
+
+test-parity: $(VENV)-parity/.done  ## Train the same jobs with TRL and compare losses and weights (about 1.5 GB)
+	$(VENV)-parity/bin/python -m pytest tests/parity -m "not live"
+
+bench-training: $(VENV)-parity/.done  ## Train beside TRL and transformers and print the ratios (an hour on two cores)
+	$(VENV)-parity/bin/python -m benchmarks.training
 
 check: $(VENV)/.dev  ## Format, lint, types, import contracts, tests
 	$(BIN)/ruff format --check .
@@ -58,9 +75,14 @@ format: $(VENV)/.dev  ## Format and mend what can be mended
 docs: $(VENV)/.dev  ## Write the generated reference again
 	$(BIN)/python -m tools.reference
 
+bench-data:  ## Measure how fast rows are checked and converted, beside others (10 minutes, its own environment)
+	@test -x $(VENV)-bench/bin/python || $(PYTHON) -m venv $(VENV)-bench
+	$(VENV)-bench/bin/pip --disable-pip-version-check install --quiet --editable . "datasets>=5.2"
+	$(VENV)-bench/bin/python -m benchmarks.data
+
 freeze: $(VENV)/.dev  ## Write the installed versions into constraints.txt
 	{ sed -n '/^#/p' constraints.txt; $(BIN)/pip freeze --exclude-editable | sed 's/+cpu//' | sort -f; } > constraints.new
 	mv constraints.new constraints.txt
 
 clean:  ## Remove what make installed and what tests left
-	rm -rf $(VENV) $(addprefix $(VENV)-,$(OLDER_AND_NEWER)) build dist .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	rm -rf $(VENV) $(addprefix $(VENV)-,$(OLDER_AND_NEWER) parity bench) build dist .pytest_cache .mypy_cache .ruff_cache .hypothesis

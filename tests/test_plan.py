@@ -1,17 +1,18 @@
 """A plan accounts for every field that is set, whatever the job sets, and is the same each time."""
 
-from typing import Any
+from typing import Any, ClassVar
 
 import pytest
 
 hypothesis = pytest.importorskip("hypothesis")
 from hypothesis import strategies as st  # noqa: E402
 
+from tests.data.targets import target  # noqa: E402
 from tests.fakes import fake_spec  # noqa: E402
 from tunebridge.backend import Backend  # noqa: E402
 from tunebridge.data.dataset import Dataset, Split  # noqa: E402
 from tunebridge.data.example import Example, Message  # noqa: E402
-from tunebridge.plan import Plan  # noqa: E402
+from tunebridge.plan import Plan, Translation  # noqa: E402
 from tunebridge.spec import JobSpec  # noqa: E402
 from tunebridge.testing.case import small_dataset  # noqa: E402
 from tunebridge.testing.fake import FakeBackend, fake_info  # noqa: E402
@@ -89,10 +90,57 @@ def test_the_digest_is_of_what_runs(backend: Backend) -> None:
 
 @pytest.mark.parametrize("lossy", ["error", "warn", "allow"])
 def test_what_rows_lose_is_refused_told_or_allowed(lossy: str, tmp_path: Any) -> None:
-    turns = (FEATURES["reasoning"], Message(role="assistant", content="red"))
+    turns = (*FEATURES["reasoning"], Message(role="assistant", content="red"))
     rows = Dataset(Split((Example(messages=turns), *small_dataset().train)))
     plan = FakeBackend(FakeService(tmp_path), fake_info(tmp_path)).plan(
         with_field(fake_spec(), "data.lossy", lossy), rows
     )
     assert ("data.train" in {line.field for line in plan.refused}) == (lossy == "error")
     assert any("1 of 13 rows have reasoning" in warning for warning in plan.warnings) == (lossy == "warn")
+
+
+class SendsTurns(FakeBackend):
+    """The fake backend, sending its rows in a shape of its own."""
+
+    def plan(self, spec: JobSpec, dataset: Dataset) -> Plan:
+        job = Translation(spec, dataset, backend="fake", capabilities=self.info.capabilities)
+        job.base_model("model")
+        job.rows_as(target(**self.limits))
+        return job.plan()
+
+    limits: ClassVar[dict[str, object]] = {}
+
+
+def lossy_rows(*more: Example) -> Dataset:
+    """Return rows of which one loses its name and one cannot be sent."""
+    named = Example(messages=(Message(role="user", content="a", name="kari"), Message(role="assistant", content="b")))
+    return Dataset(Split((*small_dataset().train, named, *more)))
+
+
+@pytest.mark.parametrize("lossy", ["error", "warn", "allow"])
+def test_a_target_says_what_becomes_of_each_row(lossy: str, tmp_path: Any) -> None:
+    backend = SendsTurns(FakeService(tmp_path), fake_info(tmp_path))
+    spec = with_field(fake_spec(), "data.lossy", lossy)
+    plan = backend.plan(spec, lossy_rows())
+    assert plan.rows is not None
+    assert (plan.rows.target, plan.rows.exact, plan.rows.lossy_rows) == ("fake/turns", 12, 1)
+    assert (plan.rows.lossy[0].code, plan.rows.lossy[0].places) == ("L-name-dropped", ("row:13",))
+    assert bool(plan.refused) == (lossy == "error")
+    assert any("L-name-dropped" in warning for warning in plan.warnings) == (lossy == "warn")
+    assert Plan.model_validate_json(plan.model_dump_json()) == plan
+    tools = Example(messages=small_dataset().train.examples[0].messages, tools=({"type": "function"},))
+    refused = backend.plan(spec, lossy_rows(tools))
+    assert bool(refused.refused) == (lossy != "allow")
+    assert any("left out, because" in warning for warning in refused.warnings) == (lossy == "allow")
+
+
+def test_a_targets_limits_refuse_a_plan(tmp_path: Any) -> None:
+    backend = SendsTurns(FakeService(tmp_path), fake_info(tmp_path))
+    backend.limits = {"min_rows": 100, "max_validation_rows": 1}  # type: ignore[misc]
+    plan = backend.plan(fake_spec(), small_dataset(validation=True))
+    assert {line.field for line in plan.refused} >= {"data.train", "data.validation"}
+    plain = FakeBackend(FakeService(tmp_path), fake_info(tmp_path)).plan(fake_spec(), small_dataset())
+    assert plain.rows is None
+    assert (
+        plain.digest != SendsTurns(FakeService(tmp_path), fake_info(tmp_path)).plan(fake_spec(), small_dataset()).digest
+    )

@@ -33,7 +33,7 @@ def tunebridge(*arguments: str, site: Path, home: Path) -> str:
 
 def test_the_plugin_is_found_used_and_conforms(installed: Path, tmp_path: Path) -> None:
     job, home = write_job(tmp_path), tmp_path / "home"
-    assert "Repeats the question" in tunebridge("backends", site=installed, home=home)
+    assert "Repeats the question" in tunebridge("backends", "--json", site=installed, home=home)
     done = json.loads(tunebridge("submit", str(job), "-b", "echo", "--wait", "--json", site=installed, home=home))
     assert {"id", "status", "backend", "metrics", "artifacts"} <= done.keys()
     assert done["status"] == "succeeded"

@@ -3,6 +3,7 @@
 from pathlib import Path
 from typing import Any
 
+from tools import dataset_targets
 from tunebridge import specfile
 from tunebridge.plugins import discover
 
@@ -85,7 +86,7 @@ def _command(name: str, command: Any) -> str:
 
 
 def main() -> None:
-    """Write both files."""
+    """Write every page."""
     FOLDER.mkdir(parents=True, exist_ok=True)
     for name, text in pages().items():
         (FOLDER / name).write_text(text)
@@ -93,7 +94,11 @@ def main() -> None:
 
 def pages() -> dict[str, str]:
     """Return every generated page by its file name."""
-    return {"job_file.md": job_file(), "command_line.md": command_line()}
+    return {
+        "job_file.md": job_file(),
+        "command_line.md": command_line(),
+        "dataset_targets.md": dataset_targets.page(),
+    }
 
 
 if __name__ == "__main__":

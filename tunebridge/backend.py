@@ -141,6 +141,10 @@ class Backend(ABC):
         """Go on with a job that is paused, or that failed or was cancelled, from its last checkpoint."""
         raise self.unsupported("resume")
 
+    def needs_endpoint(self, job: Job) -> bool:
+        """Whether the job's model answers only at an endpoint; a backend of several services decides by connection."""
+        return self.info.capabilities.deploy
+
     def quote(self, job: Job) -> Deployment:
         """Return the endpoint that `deploy` would make for a finished job, with its hourly price; nothing is made."""
         raise self.unsupported("deploy")
@@ -166,6 +170,10 @@ class Backend(ABC):
     def download(self, job: Job, artifact: Artifact, folder: Path) -> Path:
         """Copy an artifact into a folder, check its digest, and return where it is."""
         raise self.unsupported("download")
+
+    def export(self, job: Job, folder: Path, *, to: str, push: str | None = None) -> Path:
+        """Write a finished job's result in another form (`merged`, `gguf`, ...); `push` names a hub repository."""
+        raise self.unsupported("export")
 
     def list_jobs(self) -> Iterator[RemoteJob]:
         """Yield the jobs that the backend knows, ours and others."""

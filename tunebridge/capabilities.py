@@ -33,7 +33,7 @@ class Capabilities(SpecModel):
     inference: bool = False
     """Whether `generate` asks the tuned model."""
     deploy: bool = False
-    """Whether the tuned model answers only at an endpoint that is made and removed on request."""
+    """Whether endpoints for tuned models are made and removed; `Backend.needs_endpoint` says which jobs need one."""
     download: bool = False
     list_jobs: bool = False
     delete: bool = False

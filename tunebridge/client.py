@@ -1,6 +1,7 @@
 """The facade: everything that a user of TuneBridge does, from Python or behind the command line."""
 
 import logging
+import os
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
@@ -9,16 +10,16 @@ from tunebridge import specfile
 from tunebridge import submit as submission
 from tunebridge import watch as watching
 from tunebridge.backend import Backend, Check, Generation, GenerationParameters, Rehearsal
-from tunebridge.data.checks import Problem, Row
 from tunebridge.data.dataset import Dataset
 from tunebridge.data.example import Message
-from tunebridge.data.readers import READERS, load_dataset, read_file
+from tunebridge.data.loading import load_dataset
 from tunebridge.errors import JobFailed, MissingDependency, TuneBridgeError, UnsupportedFeature
 from tunebridge.job import Artifact, Deployment, Event, Job, JobStatus, Metric
 from tunebridge.plan import Plan
 from tunebridge.plugins import Plugins, missing_requirement, require_installed
-from tunebridge.spec import DataSpec, JobSpec
-from tunebridge.store import Store
+from tunebridge.rows import Rows
+from tunebridge.spec import JobSpec
+from tunebridge.store import Store, default_home
 
 logger = logging.getLogger(__name__)
 
@@ -33,6 +34,8 @@ class Client:
 
     def __init__(self, home: Path | None = None, *, plugins: Plugins | None = None) -> None:
         self.plugins = plugins or plugins_module.discover()
+        self.rows = Rows(self.plugins)
+        """What is done with files of rows without a job."""
         self._home = home
         self._store: Store | None = None
         self._backends: dict[str, Backend] = {}
@@ -74,11 +77,6 @@ class Client:
             )
         return self.backend(name).check()
 
-    def check_rows(self, path: Path, *, format: str | None = None) -> tuple[Sequence[Row], Sequence[Problem]]:
-        """Return a file's rows and everything that is wrong with them."""
-        data = DataSpec(train=str(path), format=format)
-        return read_file(path, data, (*READERS, *self.plugins.readers()))
-
     def spec(self, job: JobLike, *, backend: str | None = None, overrides: Sequence[str] = ()) -> JobSpec:
         """Return the JobSpec of a job file, with overrides such as `hyperparameters.epochs=2`."""
         if isinstance(job, JobSpec):
@@ -86,8 +84,9 @@ class Client:
         return specfile.load(Path(job), overrides=overrides, backend=backend)
 
     def dataset(self, spec: JobSpec) -> Dataset:
-        """Read and check the job's rows."""
-        return load_dataset(spec.data, seed=spec.hyperparameters.seed or 0, readers=self.plugins.readers())
+        """Read and check the job's rows; they are kept in canonical form in the store's folder `data`."""
+        seed, readers = spec.hyperparameters.seed or 0, self.plugins.readers()
+        return load_dataset(spec.data, seed=seed, readers=readers, folder=self._data_folder())
 
     def plan(self, job: JobLike, *, backend: str | None = None, overrides: Sequence[str] = ()) -> Plan:
         """Translate a job for its backend, offline; the plan may hold refused fields."""
@@ -250,6 +249,11 @@ class Client:
             self._backend_of(job).undeploy(job)
             return self.store.change(job.id, lambda j: j.model_copy(update={"deployment": None}))
 
+    def export(self, job_id: str, folder: Path, *, to: str, push: str | None = None) -> Path:
+        """Write a job's result as `merged`, `safetensors` or `gguf` into a new folder; `push` names a repository."""
+        job = self._finished(job_id)
+        return self._backend_of(job).export(job, folder, to=to, push=push)
+
     def generate(
         self,
         target: str,
@@ -263,6 +267,15 @@ class Client:
             return self.backend(backend).generate(target, prompts, parameters or GenerationParameters())
         job = self._finished(target)
         return self._backend_of(job).generate(job, prompts, parameters or GenerationParameters())
+
+    def _data_folder(self) -> Path | None:
+        """Return where canonical rows are kept, None where nothing can be written."""
+        folder = (self._home or default_home()).absolute() / "data"
+        try:
+            folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+        except OSError:
+            return None
+        return folder if os.access(folder, os.W_OK) else None
 
     def _backend_of(self, job: Job) -> Backend:
         return self.rehearsal(job.backend).backend if job.rehearsal else self.backend(job.backend)

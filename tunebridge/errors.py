@@ -3,6 +3,7 @@
     TuneBridgeError
     ├── SpecError                  the job file is wrong               (.file .line .key)
     ├── DataError                  a data file or row is wrong         (.file .line .code)
+    │   └── MissingPackage         what reads it is not installed      (.install_command)
     ├── PlanError                  the job cannot be planned
     │   └── UnsupportedFeature     the backend does not offer it       (.feature .backend .supported_by)
     ├── PluginError                a plugin is broken or absent
@@ -62,8 +63,21 @@ class DataError(TuneBridgeError):
         line: int | None = None,
         code: str | None = None,
     ) -> None:
-        self.file, self.line, self.code = file, line, code
+        self.file, self.line, self.code, self.message = file, line, code, message
         super().__init__(f"{_place(file, line)}{message}")
+
+
+class MissingPackage(DataError):
+    """A package that reads this kind of file is not installed."""
+
+    def __init__(self, package: str, *, file: Path | str) -> None:
+        self.package = package
+        self.install_command = 'pip install "tunebridge[data]"'
+        super().__init__(
+            f"reading it needs the package {package!r}, which is not installed. Install it with: "
+            f'{self.install_command}   (from a clone: pip install -e ".[data]")',
+            file=file,
+        )
 
 
 class PlanError(TuneBridgeError):
@@ -87,13 +101,13 @@ class BackendNotFound(PluginError):
 
 
 class MissingDependency(PluginError):
-    """A package that this backend needs is not installed."""
+    """A package that a backend, or what was asked for, needs is not installed."""
 
-    def __init__(self, package: str, *, backend: str, extra: str | None) -> None:
+    def __init__(self, package: str, *, backend: str | None = None, extra: str | None) -> None:
         self.package, self.backend = package, backend
         self.install_command = f'pip install "tunebridge[{extra}]"' if extra else f"pip install {package}"
         super().__init__(
-            f"The {backend} backend needs the package {package!r}, which is not installed. "
+            f"{f'The {backend} backend' if backend else 'This'} needs the package {package!r}, which is not installed. "
             f'Install it with: {self.install_command}   (from a clone: pip install -e ".[{extra or package}]")'
         )
 

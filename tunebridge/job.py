@@ -137,6 +137,9 @@ class Job(SpecModel):
     base_model: str
     plan_digest: str
     data_fingerprint: str
+    train_fingerprint: str = ""
+    validation_fingerprint: str = ""
+    """Of each split, so that an evaluation can prove which rows it saw; empty where no rows are held out."""
     folder: Path
     """The job's own folder: the staged rows and what the backend keeps here; readable by the owner only."""
     status: JobStatus = JobStatus.submitting

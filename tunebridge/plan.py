@@ -2,7 +2,6 @@
 
 import difflib
 import hashlib
-from collections import Counter
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any, Literal, TypeVar
@@ -13,6 +12,8 @@ from pydantic_core import to_jsonable_python
 
 from tunebridge.capabilities import Capabilities
 from tunebridge.data.dataset import Dataset
+from tunebridge.data.targets import Target
+from tunebridge.data.writing import Extent, RowsReport, check_limits, count_losses
 from tunebridge.errors import SpecError, UnsupportedFeature
 from tunebridge.spec import JobSpec, SpecModel
 
@@ -28,6 +29,8 @@ CORE_FIELDS: Mapping[str, str] = {
     "data.validation": "read by TuneBridge",
     "data.format": "read by TuneBridge",
     "data.columns": "read by TuneBridge",
+    "data.group": "read by TuneBridge",
+    "data.stratify": "read by TuneBridge",
     "data.lossy": "applied by TuneBridge",
     "allow.drop": "applied to this plan",
     "allow.convert": "applied to this plan",
@@ -76,6 +79,9 @@ class DataSummary(SpecModel):
     kind: str
     train_rows: int
     validation_rows: int
+    train_fingerprint: str = ""
+    validation_fingerprint: str = ""
+    """Empty where no rows are held out."""
 
 
 class Plan(SpecModel):
@@ -91,11 +97,15 @@ class Plan(SpecModel):
     spec: dict[str, Any]
     """The job as the user set it, so that the plan can be made again."""
     warnings: tuple[str, ...] = ()
+    rows: RowsReport | None = None
+    """What the rows become in the shape in which they are sent; None where the backend takes canonical rows."""
 
     @property
     def digest(self) -> str:
         """`sha256:` and the digest of what will run: backend, model, payload and rows; warnings do not count."""
-        parts = [self.backend, self.base_model, self.payload, self.data.fingerprint]
+        parts: list[Any] = [self.backend, self.base_model, self.payload, self.data.fingerprint]
+        if self.rows is not None:
+            parts.append(self.rows.target)
         return "sha256:" + hashlib.sha256(orjson.dumps(parts, option=orjson.OPT_SORT_KEYS)).hexdigest()
 
     @property
@@ -129,12 +139,21 @@ class Translation:
         self.spec, self.dataset, self.backend, self.capabilities = spec, dataset, backend, capabilities
         self.payload: dict[str, Any] = {}
         self.warnings: list[str] = []
+        self.rows: RowsReport | None = None
         self._section = ""
         self._set = spec.set_fields()
         self._lines: dict[str, FieldReport] = {}
         for field, reason in CORE_FIELDS.items():
             if field in self._set:
                 self.accept(field, reason)
+
+    @property
+    def method(self) -> str:
+        """The method that is set; unset, the one of this backend's that learns from rows of the dataset's kind."""
+        if "method.type" in self._set:
+            return self.spec.method.type
+        offered = sorted(self.capabilities.methods)
+        return next((m for m in offered if self.dataset.kind in METHOD_KINDS.get(m, ())), self.spec.method.type)
 
     @contextmanager
     def section(self, name: str) -> Iterator[None]:
@@ -224,6 +243,28 @@ class Translation:
             self.take(f"options.{self.backend}.{name}", (sent_as or {}).get(name, name))
         return options
 
+    def rows_as(self, target: Target) -> RowsReport:
+        """Say in which shape the rows are sent, and return what becomes of them.
+
+        Rows that the target refuses, or more rows than it takes, refuse the plan; losses are refused, told or only
+        counted, as `data.lossy` wants it. Under `allow` refused rows are left out, counted and told.
+        """
+        self.rows = count_losses(self.dataset, target)
+        policy = self.spec.data.lossy
+        for problem in self.rows.problems(policy):
+            if problem.severity == "error":
+                self.refuse("data.train", f"{problem.message}; {problem.fix[:1].lower()}{problem.fix[1:].rstrip('.')}")
+            else:
+                self.warn(f"{problem.message}. data.lossy: error refuses such rows.")
+        if policy == "allow" and self.rows.refused:
+            left_out = f"{self.rows.refused_rows} of {self.rows.rows} rows"
+            self.warn(f"{left_out} are left out, because {self.rows.target} cannot take them.")
+        train, held_out = Extent(self.rows.train_rows), Extent(self.rows.validation_rows)
+        for finding in check_limits(target, train=train, validation=held_out):
+            field = "data.validation" if "validation" in finding.message else "data.train"
+            self.refuse(field, finding.message)
+        return self.rows
+
     def warn(self, message: str) -> None:
         """Tell the user something that does not stop the job."""
         self.warnings.append(message)
@@ -242,6 +283,7 @@ class Translation:
             report=TranslationReport(fields=tuple(self._lines.values())),
             spec=self.spec.to_json(),
             warnings=tuple(self.warnings),
+            rows=self.rows,
         )
 
     def _check_capabilities(self) -> None:
@@ -253,19 +295,21 @@ class Translation:
         for field, declared in (("method.type", can.methods), ("method.adapter.type", can.adapters)):
             if field in self._set and field not in self._lines and len(declared) == 1:
                 self.accept(field, "the only one that this backend offers")
-        fitting = can.dataset_kinds & METHOD_KINDS.get(method.type, can.dataset_kinds)
+        fitting = can.dataset_kinds & METHOD_KINDS.get(self.method, can.dataset_kinds)
         if self.dataset.kind not in fitting:
-            self.refuse("data.train", f"for {method.type}, rows of kind {_not_among(self.dataset.kind, fitting)}")
+            self.refuse("data.train", f"for {self.method}, rows of kind {_not_among(self.dataset.kind, fitting)}")
         if self.dataset.validation and not can.validation_data:
             self.drop("data.validation", f"the {self.backend} backend takes no held-out rows")
-        self._check_features()
+        if self.rows is None:  # a target says more exactly what becomes of them
+            self._check_features()
 
     def _check_features(self) -> None:
         """Refuse rows that the backend can only take with a loss, or say what is lost, as `data.lossy` wants it."""
-        rows = (*self.dataset.train, *(self.dataset.validation or ()))
-        lost = Counter(feature for row in rows for feature in row.features - self.capabilities.dataset_features)
-        for feature, count in sorted(lost.items()):
-            sentence = f"{count} of {len(rows)} rows have {feature}, which the {self.backend} backend does not take"
+        rows = sum(len(split) for split in self.dataset.splits)
+        for feature, count in sorted(self.dataset.features.items()):
+            if feature in self.capabilities.dataset_features:
+                continue
+            sentence = f"{count} of {rows} rows have {feature}, which the {self.backend} backend does not take"
             if self.spec.data.lossy == "error":
                 self.refuse("data.train", f"{sentence}; take it out of the rows, or accept the loss with data.lossy")
             elif self.spec.data.lossy == "warn":
@@ -280,6 +324,9 @@ class Translation:
         self._note(field, outcome, reason=reason, sent_as=sent_as, sent=target[name])
 
     def _note(self, field: str, outcome: Outcome, *, reason: str, sent_as: str | None = None, sent: Any = None) -> None:
+        before = self._lines.get(field)
+        if before is not None and before.outcome == "refused":
+            return  # what was refused stays so, whatever is found of the field later
         value = to_jsonable_python(self._set.get(field))
         self._lines[field] = FieldReport(
             field=field, outcome=outcome, value=value, sent_as=sent_as, sent=sent, reason=reason
@@ -308,4 +355,6 @@ def summarise(dataset: Dataset) -> DataSummary:
         kind=dataset.kind,
         train_rows=len(dataset.train),
         validation_rows=len(dataset.validation or ()),
+        train_fingerprint=dataset.train.fingerprint,
+        validation_fingerprint=dataset.validation.fingerprint if dataset.validation else "",
     )

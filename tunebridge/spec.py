@@ -105,10 +105,15 @@ ValidationShare = Annotated[float, Field(gt=0, lt=1)]
 class DataSpec(SpecModel):
     """Which rows are trained on and which are held out."""
 
-    train: str
-    """File of training rows; a relative path is relative to the job file."""
-    validation: Annotated[ValidationShare | str | None, BeforeValidator(_share)] = None
-    """File of held-out rows, or a share of the training rows such as `10%`, chosen by content hash."""
+    train: str | tuple[str, ...]
+    """File of training rows, or several: a path relative to the job file, a pattern such as `rows/*.jsonl`, a folder
+    that `datasets` saved, or a URL."""
+    validation: Annotated[ValidationShare | str | tuple[str, ...] | None, BeforeValidator(_share)] = None
+    """Files of held-out rows, or a share of the training rows such as `10%`, chosen by content hash."""
+    group: str | None = None
+    """Key of the rows or their metadata whose values are never split between training and held-out rows."""
+    stratify: str | None = None
+    """Key of the rows or their metadata of whose every value the same share is held out."""
     format: str | None = None
     """Shape of the rows, such as `chat` or `prompt_completion`; unset: found from the rows."""
     columns: dict[str, str] | None = None

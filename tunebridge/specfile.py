@@ -86,8 +86,8 @@ def _resolve_files(source: Source, folder: Path) -> None:
     """Make data files and model folders absolute, relative to the job file."""
     data = source.values.get("data")
     if isinstance(data, dict):
-        files = {key: data[key] for key in ("train", "validation") if _is_file(data.get(key))}
-        source.values["data"] = {**data, **{key: str(folder / value) for key, value in files.items()}}
+        files = {key: _from_folder(data[key], folder) for key in ("train", "validation") if key in data}
+        source.values["data"] = {**data, **files}
     source.values |= (
         {"base_model": _absolute(source.values["base_model"], folder)} if "base_model" in source.values else {}
     )
@@ -97,6 +97,13 @@ def _absolute(model: Any, folder: Path) -> Any:
     if isinstance(model, dict):
         return {backend: _absolute(name, folder) for backend, name in model.items()}
     return str(folder / model) if isinstance(model, str) and model.startswith(("./", "../")) else model
+
+
+def _from_folder(value: Any, folder: Path) -> Any:
+    """Return a file, or each of several, as an absolute path; a share and a URL stay as they are."""
+    if isinstance(value, list | tuple):
+        return [_from_folder(each, folder) for each in value]
+    return str(folder / value) if _is_file(value) else value
 
 
 def _is_file(value: Any) -> bool:

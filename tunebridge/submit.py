@@ -160,6 +160,8 @@ def _new_job(store: Store, plan: Plan, *, rehearsal: bool) -> Job:
         base_model=plan.base_model,
         plan_digest=plan.digest,
         data_fingerprint=plan.data.fingerprint,
+        train_fingerprint=plan.data.train_fingerprint,
+        validation_fingerprint=plan.data.validation_fingerprint,
         folder=store.folder(job_id),
         created_at=created,
         updated_at=created,

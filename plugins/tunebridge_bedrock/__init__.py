@@ -1,7 +1,15 @@
-"""Amazon Bedrock."""
+"""Amazon Bedrock as a backend, and the rows that it takes."""
 
+from tunebridge.backend import BackendInfo
 from tunebridge.data.targets import Target
 from tunebridge.hookspecs import hookimpl
+from tunebridge_bedrock.info import INFO
+
+
+@hookimpl
+def tunebridge_backends() -> list[BackendInfo]:
+    """Bring the bedrock backend."""
+    return [INFO]
 
 
 @hookimpl

@@ -1,19 +1,16 @@
-"""Canonical rows -> Bedrock's rows: Converse for Nova, prompt and completion, Claude 3 Haiku."""
+"""Canonical rows -> Bedrock's rows: Converse for Nova, prompt and completion, Claude 3 Haiku, graded prompts."""
 
 from functools import partial
 
+from tunebridge.data.shapes import chat
+from tunebridge.data.shapes.carries import Carries
+from tunebridge.data.shapes.content import text_of
 from tunebridge.data.shapes.converse import converse
 from tunebridge.data.shapes.limits import load_limits
 from tunebridge.data.shapes.notes import Notes, Rows, Shape
+from tunebridge.data.shapes.order import require_alternation, require_last
 from tunebridge.data.shapes.prompts import prompt_text, unroll
-from tunebridge.data.shapes.turns import (
-    Carries,
-    carried_keys,
-    carried_turns,
-    require_alternation,
-    require_last,
-    text_of,
-)
+from tunebridge.data.shapes.turns import carried_keys, carried_turns
 from tunebridge.data.targets import CanonicalRow, Target
 
 NOVA = Carries(
@@ -24,6 +21,7 @@ NOVA = Carries(
 )
 PROMPT = Carries(weight_zero=None)
 CLAUDE = Carries()
+GRADED = Carries(keys=frozenset({"reference", "metadata", "id", "split"}))
 
 
 def prompt_completion(row: CanonicalRow, notes: Notes) -> Rows:
@@ -47,10 +45,17 @@ def claude(row: CanonicalRow, notes: Notes) -> Rows:
     return ({"messages": turns},)
 
 
+def rft(row: CanonicalRow, notes: Notes) -> Rows:
+    """Build `{"messages": [...], "reference_answer": ...}` that ends with the user; a grader sees the further keys."""
+    (built,) = chat.prompt(row, notes, GRADED)
+    return ({"reference_answer" if key == "reference" else key: value for key, value in built.items()},)
+
+
 SHAPES = {
     "converse": Shape("sft", partial(converse, carries=NOVA)),
     "prompt_completion": Shape("sft", prompt_completion),
     "claude": Shape("sft", claude),
+    "rft": Shape("prompt_only", rft),
 }
 
 

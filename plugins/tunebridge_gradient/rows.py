@@ -3,10 +3,12 @@
 from typing import Any
 
 from tunebridge.data.shapes import chat
+from tunebridge.data.shapes.carries import Carries
+from tunebridge.data.shapes.content import text_of
 from tunebridge.data.shapes.limits import load_limits
 from tunebridge.data.shapes.notes import Notes, Rows, Shape
 from tunebridge.data.shapes.prompts import dialogue, unroll
-from tunebridge.data.shapes.turns import Carries, carried_keys, carried_turns, text_of
+from tunebridge.data.shapes.turns import carried_keys, carried_turns
 from tunebridge.data.targets import CanonicalRow, Target
 
 CARRIES = Carries(weight_zero=None, weight_fraction=None)
@@ -17,9 +19,9 @@ def sample(row: CanonicalRow, notes: Notes) -> Rows:
 
     There are no roles: `dialogue` writes the prompt, which must be written the same way when the model answers.
     """
+    notes.report("L-rendered", "messages")
     carried_keys(row, CARRIES, notes)
     turns = carried_turns(row["messages"], CARRIES, notes)
-    notes.report("L-rendered", "messages")
     samples = []
     for context, answer in unroll(turns, notes):
         inputs = [

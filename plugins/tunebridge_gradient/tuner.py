@@ -78,6 +78,7 @@ class Tuner:
         import torch
 
         from tunebridge.training import models
+        from tunebridge.training.adapters import add_adapter
 
         base = models.load_base(NANO)
         if adapter is None:
@@ -90,7 +91,7 @@ class Tuner:
                 model = PeftModel.from_pretrained(base, str(self._folder / adapter["id"]), is_trainable=True)
         else:
             config = AdapterConfig(type="lora", rank=adapter["rank"] or 8, alpha=2.0 * (adapter["rank"] or 8))
-            model = models.add_adapter(base, config, seed=0)
+            model = add_adapter(base, config, seed=0)
         trained = [weights for weights in model.parameters() if weights.requires_grad]
         rate = adapter["learning_rate"] or LEARNING_RATE
         return _Loaded(adapter["id"], adapter["calls"], model.eval(), torch.optim.AdamW(trained, lr=rate))

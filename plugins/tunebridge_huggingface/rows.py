@@ -6,10 +6,12 @@ from functools import partial
 from typing import Any
 
 from tunebridge.data.shapes import chat
+from tunebridge.data.shapes.carries import Carries, Turn
 from tunebridge.data.shapes.limits import load_limits
 from tunebridge.data.shapes.notes import Notes, Rows, Shape
+from tunebridge.data.shapes.order import require_last
 from tunebridge.data.shapes.prompts import unroll
-from tunebridge.data.shapes.turns import Carries, Turn, carried_answers, carried_keys, carried_turns, require_last
+from tunebridge.data.shapes.turns import carried_answers, carried_keys, carried_turns
 from tunebridge.data.targets import CanonicalRow, Target
 
 COLUMNS = frozenset({"tools", "parallel_tool_calls", "id", "metadata", "reference", "split"})
@@ -43,7 +45,7 @@ def prompt_completion(row: CanonicalRow, notes: Notes) -> Rows:
     kept = carried_keys(row, UNROLLED, notes)
     turns = carried_turns(row["messages"], UNROLLED, notes)
     if turns[0]["role"] == "assistant":
-        notes.report("X-first-turn", "messages.0")
+        notes.refuse("X-first-turn", "messages.0")
     exchanges = unroll(turns, notes)
     return tuple({**_columns(prompt=context, completion=[answer]), **kept} for context, answer in exchanges)
 
@@ -60,7 +62,7 @@ def labelled(row: CanonicalRow, notes: Notes) -> Rows:
     *before, answer = carried_turns(row["messages"], LABELLED, notes, trained=False)
     require_last([answer], ("assistant",), notes)
     if not before:
-        notes.report("X-first-turn", "messages.0")
+        notes.refuse("X-first-turn", "messages.0")
     return ({**_columns(prompt=before, completion=[answer]), **carried_keys(row, LABELLED, notes)},)
 
 

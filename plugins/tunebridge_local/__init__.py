@@ -12,9 +12,9 @@ if TYPE_CHECKING:
     from tunebridge.testing.case import BackendCase
 
 CAPABILITIES = Capabilities(
-    methods=frozenset({"sft"}),
-    adapters=frozenset({"lora", "full"}),
-    dataset_kinds=frozenset({"sft", "text"}),
+    methods=frozenset({"sft", "dpo"}),
+    adapters=frozenset({"lora", "rslora", "dora", "qlora", "full"}),
+    dataset_kinds=frozenset({"sft", "text", "preference"}),
     dataset_features=frozenset({"tools", "weight", "name"}),
     fields=FIELDS | {"budget.max_usd", *(f"options.local.{name}" for name in TrainerOptions.model_fields)},
     validation_data=True,

@@ -2,6 +2,8 @@
 
 import json
 import shutil
+import subprocess
+import tempfile
 import time
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -11,7 +13,7 @@ from tunebridge import digests
 from tunebridge.backend import Backend, Check, Generation, GenerationParameters
 from tunebridge.data.dataset import Dataset
 from tunebridge.data.example import Message
-from tunebridge.errors import InvalidRequest, NotFound, StoreError
+from tunebridge.errors import InvalidRequest, NotFound, SpecError, StoreError
 from tunebridge.job import Artifact, Job, JobStatus, Snapshot, Usage
 from tunebridge.plan import Plan, Translation
 from tunebridge.plugins import missing_requirement
@@ -27,12 +29,14 @@ from tunebridge.training.config import (
     RUN_FILE,
     RunConfig,
 )
+from tunebridge.training.news import log_tail
 from tunebridge.training.options import TrainerOptions
 from tunebridge.training.sources import locate
 from tunebridge.training.translate import translate_run
 from tunebridge_local import INFO, client
 from tunebridge_local.follow import follow, is_leaving
 
+EXPORT_FORMS = ("merged", "safetensors", "gguf")
 CANCEL_PATIENCE_SECONDS = 60.0
 """How long a trainer may take to write its checkpoint before it is ended by force."""
 LEAVING_SECONDS = 30.0
@@ -115,14 +119,24 @@ class LocalBackend(Backend):
         self, target: Job | str, prompts: Sequence[Sequence[Message]], parameters: GenerationParameters
     ) -> Iterator[Generation]:
         """Yield answers, made by a process of their own in one go."""
-        if isinstance(target, str):
-            yield from answer(prompts, parameters, base_model=target, backend="local")
-            return
-        run = run_folder(target)
-        own = run / MODEL_FOLDER
-        adapter = None if own.is_dir() else run / ADAPTER_FOLDER
-        base_model = str(own) if own.is_dir() else target.base_model
+        base_model, adapter = (target, None) if isinstance(target, str) else _model_of(target)
         yield from answer(prompts, parameters, base_model=base_model, adapter=adapter, backend="local")
+
+    def export(self, job: Job, folder: Path, *, to: str, push: str | None = None) -> Path:
+        """Write the result in another form, in a process of its own."""
+        if to not in EXPORT_FORMS:
+            raise SpecError(f"{to!r} is no form to export to. Choose one of {', '.join(EXPORT_FORMS)}.")
+        base_model, adapter = _model_of(job)
+        model = ["--base-model", base_model, *(["--adapter", str(adapter)] if adapter else [])]
+        arguments = [*model, "--to", to, "--output", str(folder.absolute())]
+        with tempfile.TemporaryDirectory(prefix="tunebridge-") as name:
+            log = Path(name) / "export.log"
+            try:
+                client.run_program("export", [*arguments, *(["--push", push] if push else [])], log)
+            except subprocess.CalledProcessError as error:
+                reason = log_tail(log, 1) or f"exit code {error.returncode}"
+                raise InvalidRequest(reason, backend="local", operation="export") from error
+        return folder
 
     def check(self) -> Check:
         """Tell whether PyTorch and the rest are installed."""
@@ -159,6 +173,13 @@ def _wait_until_gone(run: Path) -> None:
     deadline = time.monotonic() + LEAVING_SECONDS
     while is_leaving(run) and client.is_alive(run) and time.monotonic() < deadline:
         time.sleep(0.05)
+
+
+def _model_of(job: Job) -> tuple[str, Path | None]:
+    """Return the base model and the adapter that make up a finished job's model; a whole model has no adapter."""
+    run = run_folder(job)
+    own = run / MODEL_FOLDER
+    return (str(own), None) if own.is_dir() else (job.base_model, run / ADAPTER_FOLDER)
 
 
 def _artifact(folder: Path, kind: str) -> Artifact:

@@ -42,6 +42,18 @@ def stop(run_folder: Path, *, force: bool = False) -> None:
             os.killpg(os.getpgid(pid), signal.SIGKILL if force else signal.SIGTERM)
 
 
+def run_program(name: str, arguments: list[str], log: Path) -> None:
+    """Run one of the trainer's programs, such as `export`, to its end; CalledProcessError when it fails."""
+    with _open_log(log) as file:
+        subprocess.run(
+            [sys.executable, "-m", f"tunebridge.training.{name}", *arguments],
+            stdin=subprocess.DEVNULL,
+            stdout=file,
+            stderr=file,
+            check=True,
+        )
+
+
 def write_private(path: Path, text: str) -> None:
     """Write a small file in one step, readable by the owner only."""
     partial = path.with_name(path.name + ".partial")

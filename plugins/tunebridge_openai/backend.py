@@ -13,11 +13,12 @@ from tunebridge import digests
 from tunebridge.backend import Backend, Check, Generation, GenerationParameters, RemoteJob
 from tunebridge.data.dataset import Dataset
 from tunebridge.data.example import Message
-from tunebridge.errors import BackendError, NotFound, TrainingUnavailable
-from tunebridge.job import Artifact, Event, Job, JobStatus, Metric, Snapshot, Usage
+from tunebridge.errors import BackendError, InvalidRequest, NotFound, TrainingUnavailable
+from tunebridge.job import Artifact, Deployment, Event, Job, JobStatus, Metric, Snapshot, Usage
 from tunebridge.plan import Plan
 from tunebridge.spec import JobSpec
 from tunebridge_openai import client
+from tunebridge_openai.deployments import READY, Deployments, maker, quoted
 from tunebridge_openai.files import write_file
 from tunebridge_openai.info import INFO
 from tunebridge_openai.status import backend_error, job_status
@@ -47,8 +48,9 @@ class OpenAIBackend(Backend):
         self,
         connect: Callable[[Mapping[str, Any]], client.Remote] = client.connect,
         today: Callable[[], date] = date.today,
+        deployments: Callable[[Mapping[str, Any]], Deployments] = client.deployments,
     ) -> None:
-        self._connect, self._today = connect, today
+        self._connect, self._today, self._deployments = connect, today, deployments
 
     def plan(self, spec: JobSpec, dataset: Dataset) -> Plan:
         """Translate a job into a request of the dialect; models that have closed are refused."""
@@ -61,7 +63,7 @@ class OpenAIBackend(Backend):
             files = {}
             for split in ("train", "validation"):
                 if (job.folder / f"{split}.jsonl").exists():
-                    path = write_file(job.folder, split, plan.payload["rows"])
+                    path = write_file(job.folder, split, plan.payload)
                     files[split] = remote.upload(path, _file_name(path, split))
             return remote.create(request(plan.payload, job.id, files))
 
@@ -111,6 +113,35 @@ class OpenAIBackend(Backend):
         models = [Artifact(kind="model_id", uri=tuned)] if tuned else []
         return [*models, *(Artifact(kind="checkpoint", uri=name) for name in kept if name != tuned)]
 
+    def needs_endpoint(self, job: Job) -> bool:
+        """Whether the job was trained at Azure, where a tuned model answers only when it is deployed."""
+        return job.connection.get("service") == "azure"
+
+    def quote(self, job: Job) -> Deployment:
+        """Return the deployment that would be made, with its hourly price from the dated table."""
+        self._azure(job)
+        return quoted(job)
+
+    def deploy(self, job: Job) -> Deployment:
+        """Make the deployment of the tuned model, or find it when it is there."""
+        azure, planned = self._azure(job), job.deployment or quoted(job)
+        word = azure.state(planned.name)
+        if word is None:
+            with self._connect(job.connection) as remote:
+                tuned = _tuned_model(remote, job)
+            word = azure.create(planned.name, tuned, maker(job.base_model))
+        return _standing(planned, word)
+
+    def deployment(self, job: Job) -> Deployment | None:
+        """Return the deployment as it is now."""
+        planned = job.deployment or quoted(job)
+        word = self._azure(job).state(planned.name)
+        return None if word is None else _standing(planned, word)
+
+    def undeploy(self, job: Job) -> None:
+        """Remove the deployment; the tuned model stays."""
+        self._azure(job).delete((job.deployment or quoted(job)).name)
+
     def generate(
         self, target: Job | str, prompts: Sequence[Sequence[Message]], parameters: GenerationParameters
     ) -> Iterator[Generation]:
@@ -118,7 +149,7 @@ class OpenAIBackend(Backend):
         knobs = {"max_tokens": parameters.max_tokens, "temperature": parameters.temperature, "seed": parameters.seed}
         messages = [[_message(turn) for turn in prompt] for prompt in prompts]
         with self._connect(target.connection if isinstance(target, Job) else {}) as remote:
-            model = target if isinstance(target, str) else _tuned_model(remote, target)
+            model = target if isinstance(target, str) else self._answering(remote, target)
             with ThreadPoolExecutor(CONCURRENT_ANSWERS) as pool:
                 yield from pool.map(lambda asked: _generation(remote.answer(model, asked, **knobs)), messages)
 
@@ -152,6 +183,24 @@ class OpenAIBackend(Backend):
         """Turn what the SDK raises into a BackendError."""
         return error if isinstance(error, BackendError) else backend_error(error, operation)
 
+    def _azure(self, job: Job) -> Deployments:
+        if not self.needs_endpoint(job):
+            raise self.unsupported("deploy: the tuned model answers without an endpoint")
+        return self._deployments(job.connection)
+
+    def _answering(self, remote: client.Remote, job: Job) -> str:
+        """Return the name under which the job's tuned model answers."""
+        if not self.needs_endpoint(job):
+            return _tuned_model(remote, job)
+        if job.deployment is None:
+            raise InvalidRequest(
+                "at Azure a tuned model answers only when it is deployed, which bills by the hour. "
+                f"See the price and deploy it with `tunebridge deploy {job.id}`.",
+                backend="openai",
+                operation="generate",
+            )
+        return job.deployment.name
+
     def _act(self, verb: str, job: Job) -> None:
         with self._connect(job.connection) as remote:
             remote.act(verb, _id(job))
@@ -181,6 +230,10 @@ def _tuned_model(remote: client.Remote, job: Job) -> str:
             operation="generate",
         )
     return str(tuned)
+
+
+def _standing(planned: Deployment, word: str) -> Deployment:
+    return planned.model_copy(update={"is_ready": word == READY, "backend_status": word})
 
 
 def _file_name(path: Path, split: str) -> str:

@@ -8,6 +8,7 @@ from typing import Any, Self
 
 from tunebridge.errors import AuthenticationError, BackendError
 from tunebridge_openai import services
+from tunebridge_openai.deployments import MANAGEMENT_SCOPE, Deployments
 from tunebridge_openai.status import backend_error
 from tunebridge_openai.translate import JOB_KEY
 
@@ -51,6 +52,17 @@ def _credentials(service: services.Service, connection: Mapping[str, Any]) -> di
             operation="connect",
         )
     return {"api_key": key}
+
+
+def deployments(connection: Mapping[str, Any]) -> Deployments:
+    """Return the deployments of a connection's resource, asked with the Entra chain: no key opens them."""
+
+    def token() -> str:
+        from azure.identity import DefaultAzureCredential
+
+        return str(DefaultAzureCredential().get_token(MANAGEMENT_SCOPE).token)
+
+    return Deployments(connection, token)
 
 
 class Remote:

@@ -27,6 +27,9 @@ WORDS = {
 }
 """The workshop's status -> the service's word; any other is `running`."""
 CSV_COLUMNS = {"train_loss": "train_loss", "validation_loss": "valid_loss"}
+DEPLOYMENT_TYPE = "Microsoft.CognitiveServices/accounts/deployments"
+DEPLOYMENT_SKUS = ("Standard", "GlobalStandard", "developertier")
+MAKERS = ("OpenAI", "Microsoft", "Mistral AI", "Meta", "Alibaba")
 DEFAULTS = {"n_epochs": 3, "batch_size": 16}
 """What `auto` becomes; the service decides by the data and does not say how."""
 
@@ -165,6 +168,24 @@ def checkpoints(job: Mapping[str, Any], workshop: Workshop) -> list[dict[str, An
             "metrics": {"step": step, **measured},
         }
     ]
+
+
+def deployment_record(name: str, sku: Mapping[str, Any], model: Mapping[str, Any]) -> dict[str, Any]:
+    """Return a deployment that was just accepted."""
+    properties = {"model": dict(model), "provisioningState": "Creating"}
+    return {"name": name, "type": DEPLOYMENT_TYPE, "sku": dict(sku), "properties": properties}
+
+
+def problem_of_deployment(query: Mapping[str, str], asked: Mapping[str, Any], models: Mapping[str, str]) -> str | None:
+    """Return why the resource manager would refuse a deployment, None where it would accept it."""
+    sku, model = asked.get("sku") or {}, asked.get("properties", {}).get("model") or {}
+    if "api-version" not in query:
+        return "The api-version query parameter is required."
+    if sku.get("name") not in DEPLOYMENT_SKUS or not isinstance(sku.get("capacity"), int):
+        return "The sku is not supported."
+    if model.get("format") not in MAKERS or "version" not in model or model.get("name") not in models:
+        return "The specified model is not available in this account."
+    return None
 
 
 def completion(model: str, answer: Generation) -> dict[str, Any]:

@@ -6,6 +6,7 @@ rows line by line and only after the job was accepted, as the service does.
 """
 
 import hashlib
+import json
 import secrets
 from pathlib import Path
 from typing import Any
@@ -20,6 +21,12 @@ from tunebridge_openai import emulated
 from tunebridge_openai.validation import Problem, problem_of_request
 
 PREFIX = r"/(?:v1|openai/v1|openai)"
+AZURE = "/openai"
+"""How paths begin that are asked in the style of Azure."""
+DEPLOYMENT = (
+    r"/subscriptions/[^/]+/resourceGroups/[^/]+/providers/Microsoft\.CognitiveServices/accounts/[^/]+"
+    r"/deployments/(?P<name>[^/]+)"
+)
 MODELS = {"gpt-4.1-mini-2025-04-14": "2027-01-14", "gpt-4o-mini-2024-07-18": "2027-01-14"}
 """Models that are listed and the days on which they are shut down; any other base model is taken as well."""
 TUNED = "ft:"
@@ -31,7 +38,8 @@ class Emulator:
 
     def __init__(self, folder: Path) -> None:
         self._shelf = Shelf(
-            folder, empty={"files": {}, "uploads": {}, "jobs": {}, "key": f"sk-{secrets.token_hex(16)}"}
+            folder,
+            empty={"files": {}, "uploads": {}, "jobs": {}, "deployments": {}, "key": f"sk-{secrets.token_hex(16)}"},
         )
         self._folder, self._workshop, self.faults = folder, Workshop(folder), Faults(self._shelf)
         with self._shelf.opened() as state:
@@ -49,6 +57,11 @@ class Emulator:
     def url(self) -> str:
         """Address to give the SDK as base_url."""
         return f"{self.wire.url}/v1"
+
+    @property
+    def azure_url(self) -> str:
+        """Address to give the SDK as base_url, in the style of Azure, where tuned models have to be deployed."""
+        return f"{self.wire.url}/openai/v1"
 
     def jobs(self) -> dict[str, dict[str, Any]]:
         """Return every job by id, as the account has it on disk."""
@@ -74,6 +87,9 @@ class Emulator:
             Route("GET", f"{job}/checkpoints", self._list_checkpoints),
             Route("GET", f"{PREFIX}/models", self._list_models),
             Route("DELETE", f"{PREFIX}/models/(?P<id>[^/]+)", self._delete_model),
+            Route("PUT", DEPLOYMENT, self._put_deployment),
+            Route("GET", DEPLOYMENT, self._get_deployment),
+            Route("DELETE", DEPLOYMENT, self._delete_deployment),
             Route("POST", f"{PREFIX}/(?:deployments/[^/]+/)?chat/completions", self._answer),
         ]
 
@@ -239,12 +255,36 @@ class Emulator:
                     return Response({"id": name, "object": "model", "deleted": True})
         raise Refusal(emulated.error(404, f"The model '{name}' does not exist", code="model_not_found"))
 
+    # ---- deployments
+
+    def _put_deployment(self, request: Request) -> Response:
+        asked, name = request.json(), request.arguments["name"]
+        model = asked.get("properties", {}).get("model", {})
+        with self._shelf.opened() as state:
+            if problem := emulated.problem_of_deployment(request.query, asked, _tuned(state)):
+                raise Refusal(emulated.error(400, problem, code="InvalidResourceProperties"))
+            state["deployments"][name] = emulated.deployment_record(name, asked["sku"], model)
+            return Response(state["deployments"][name], status=201)
+
+    def _get_deployment(self, request: Request) -> Response:
+        with self._shelf.opened() as state:
+            found = _known(state["deployments"], request.arguments["name"], "deployment")
+            shown = json.loads(json.dumps(found))
+            found["properties"]["provisioningState"] = "Succeeded"  # it is ready a moment after it was first seen
+        return Response(shown)
+
+    def _delete_deployment(self, request: Request) -> Response:
+        with self._shelf.opened() as state:
+            gone = state["deployments"].pop(request.arguments["name"], None)
+        return Response(status=204 if gone is None else 202)
+
     def _answer(self, request: Request) -> Response:
         asked = request.json()
         with self._shelf.opened() as state:
-            if problem := _problem_of_model(asked["model"], state):
+            model = _answering(asked["model"], state) if request.path.startswith(AZURE) else asked["model"]
+            if problem := _problem_of_model(model, state):
                 raise Refusal(emulated.error(404, problem.message, code="model_not_found"))
-            workshop_id = _tuned(state).get(asked["model"])
+            workshop_id = _tuned(state).get(model)
         messages = [Message.model_validate(message) for message in asked["messages"]]
         parameters = GenerationParameters(
             max_tokens=asked.get("max_completion_tokens") or asked.get("max_tokens") or 256,
@@ -256,6 +296,14 @@ class Emulator:
         except TuneBridgeError as error:
             raise Refusal(emulated.error(400, str(error))) from None
         return Response(emulated.completion(asked["model"], answer))
+
+
+def _answering(name: str, state: dict[str, Any]) -> str:
+    """Return the model of a deployment; at Azure a tuned model has no other name to be asked by."""
+    found = state["deployments"].get(name)
+    if found is None and name.startswith(TUNED):
+        raise Refusal(emulated.error(404, "The API deployment does not exist.", code="DeploymentNotFound"))
+    return str(found["properties"]["model"]["name"]) if found else name
 
 
 def _tuned(state: dict[str, Any]) -> dict[str, str]:

@@ -1,31 +1,30 @@
-"""The files that are uploaded: canonical rows in the service's shape, written beside the job's rows."""
+"""The files that are uploaded: canonical rows in the shape of the job's service, written beside the job's rows."""
 
-import json
-import os
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from tunebridge.data.dataset import Split
-from tunebridge.errors import InvalidRequest
-from tunebridge_openai.rows import OPENAI_SHAPES
+from tunebridge.data.targets import Target
+from tunebridge.data.writing import write_split
+from tunebridge_openai.rows import targets
 
-BYTE_ORDER_MARK = b"\xef\xbb\xbf"
+BACKENDS = {"openai": "openai", "azure": "azure_openai", "custom": "openai"}
+"""Service -> the backend whose targets have its rows."""
 
 
-def write_file(folder: Path, split: str, rows: Mapping[str, Any]) -> Path:
-    """Write a split in the shape that the plan names and return the file."""
-    convert, target = OPENAI_SHAPES[rows["shape"]].convert, folder / f"upload-{split}.jsonl"
-    with open(target, "wb", opener=lambda path, flags: os.open(path, flags, 0o600)) as file:
-        file.write(BYTE_ORDER_MARK if rows["byte_order_mark"] else b"")
-        for number, example in enumerate(Split.read(folder / f"{split}.jsonl"), start=1):
-            converted = convert(example.to_json())
-            if converted.refused:
-                raise InvalidRequest(
-                    f"row {number} of {split}: {converted.refused.message}. Check the rows with "
-                    f"`tunebridge data check --for openai`.",
-                    backend="openai",
-                    operation="submit",
-                )
-            file.writelines(json.dumps(row, ensure_ascii=False).encode() + b"\n" for row in converted.rows)
-    return target
+def target(service: str, shape: str, *, byte_order_mark: bool) -> Target:
+    """Return the shape of row that a service takes."""
+    found = next(one for one in targets() if (one.backend, one.name) == (BACKENDS[service], shape))
+    return replace(found, byte_order_mark=byte_order_mark)
+
+
+def write_file(folder: Path, split: str, plan: Mapping[str, Any]) -> Path:
+    """Write a split in the shape that the plan names and return the file; the service takes one for each split."""
+    rows = plan["rows"]
+    shape = target(plan["connection"]["service"], rows["shape"], byte_order_mark=rows["byte_order_mark"])
+    uploads = folder / "upload"
+    uploads.mkdir(mode=0o700, exist_ok=True)
+    (path,) = write_split(Split.read(folder / f"{split}.jsonl"), shape, uploads, split)
+    return path

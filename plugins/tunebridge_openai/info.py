@@ -23,6 +23,7 @@ CAPABILITIES = Capabilities(
     events=True,
     metrics=True,
     inference=True,
+    deploy=True,
     list_jobs=True,
     delete=True,
     poll_seconds=15.0,

@@ -6,6 +6,16 @@ from pydantic import Field, model_validator
 
 from tunebridge.spec import SpecModel
 
+ONLY_AZURE = (
+    "api_version",
+    "entra",
+    "training_type",
+    "subscription",
+    "resource_group",
+    "account",
+    "sku",
+    "capacity",
+)
 ServiceName = Literal["openai", "azure", "custom"]
 
 
@@ -31,6 +41,17 @@ class OpenAIOptions(SpecModel):
     """Name of the environment variable that holds the key; unset: the service's own."""
     entra: bool | None = None
     """Azure only: sign in with Entra (`DefaultAzureCredential`) instead of a key."""
+    subscription: str | None = None
+    """Azure only, to deploy: id of the subscription."""
+    resource_group: str | None = None
+    """Azure only, to deploy."""
+    account: str | None = None
+    """Azure only, to deploy: name of the resource."""
+    sku: Literal["Standard", "GlobalStandard", "Developer"] | None = None
+    """Azure only, to deploy: how it is hosted; unset: Standard. `Developer` costs nothing by the hour and ends by
+    itself after 24 hours."""
+    capacity: Annotated[int, Field(ge=1)] | None = None
+    """Azure only, to deploy: thousands of tokens per minute; unset: 1."""
     organization: str | None = None
     project: str | None = None
     suffix: Annotated[str, Field(min_length=1, max_length=64)] | None = None
@@ -58,7 +79,7 @@ class OpenAIOptions(SpecModel):
     def _has_address(self) -> "OpenAIOptions":
         if self.service != "openai" and self.base_url is None:
             raise ValueError(f"the service {self.service} needs base_url, the address of its API")
-        azure = [name for name in ("api_version", "entra", "training_type") if getattr(self, name) is not None]
+        azure = [name for name in ONLY_AZURE if getattr(self, name) is not None]
         if self.service != "azure" and azure:
             raise ValueError(f"{', '.join(azure)} belong to the service azure; remove them, or set service: azure")
         return self

@@ -2,12 +2,13 @@
 
 from dataclasses import replace
 from functools import partial
+from typing import Any
 
 from tunebridge.data.shapes import chat
+from tunebridge.data.shapes.carries import Carries, Turn
 from tunebridge.data.shapes.limits import load_limits
-from tunebridge.data.shapes.notes import Shape
-from tunebridge.data.shapes.turns import Carries
-from tunebridge.data.targets import Target
+from tunebridge.data.shapes.notes import Notes, Rows, Shape
+from tunebridge.data.targets import CanonicalRow, Target
 
 OPENAI = Carries(
     keys=frozenset({"tools", "parallel_tool_calls"}),
@@ -34,7 +35,7 @@ TOGETHER = Carries(
     empty_answer=None,
     empty_turn=None,
 )
-TOGETHER_PAIR = replace(TOGETHER, weight_zero="X-weight-zero", images=frozenset())
+TOGETHER_PAIR = replace(TOGETHER, weight_zero="X-weight-zero", images=frozenset(), parts="L-parts-joined")
 
 FIREWORKS = Carries(
     keys=frozenset({"tools"}),
@@ -48,6 +49,20 @@ FIREWORKS_PAIR = Carries(empty_turn=None)
 
 MISTRAL = replace(FIREWORKS, call_ids="L-call-ids-renamed")
 
+
+def together_chat(row: CanonicalRow, notes: Notes) -> Rows:
+    """Build a chat row whose contents are all texts or all lists of parts: Together takes no mixture."""
+    (built,) = chat.chat(row, notes, TOGETHER, alternates=True)
+    if any(isinstance(turn["content"], list) for turn in built["messages"]):
+        built["messages"] = [_with_parts(turn) for turn in built["messages"]]
+    return (built,)
+
+
+def _with_parts(turn: Turn) -> dict[str, Any]:
+    content = turn["content"]
+    return {**turn, "content": [{"type": "text", "text": content}] if isinstance(content, str) else content}
+
+
 OPENAI_SHAPES = {
     "chat": Shape("sft", partial(chat.chat, carries=OPENAI)),
     "dpo": Shape("preference", partial(chat.preference, carries=OPENAI_PAIR)),
@@ -57,7 +72,7 @@ SHAPES = {
     "openai": OPENAI_SHAPES,
     "azure_openai": OPENAI_SHAPES,
     "together": {
-        "chat": Shape("sft", partial(chat.chat, carries=TOGETHER, alternates=True)),
+        "chat": Shape("sft", together_chat),
         "dpo": Shape("preference", partial(chat.preference, carries=TOGETHER_PAIR, alternates=True)),
         "text": Shape("text", partial(chat.text, carries=Carries())),
     },

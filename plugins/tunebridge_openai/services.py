@@ -65,6 +65,19 @@ class Lifetime:
         return f"{'; '.join(parts)}. Source: {self.source_url}, seen {self.as_of}."
 
 
+@dataclass(frozen=True)
+class Hosting:
+    """What a tuned model costs at Azure while its deployment stands."""
+
+    model: str
+    """Beginning of the base model's name."""
+    format: str
+    """What the resource manager calls the model's maker."""
+    source_url: str
+    as_of: date
+    usd_per_hour: str | None = None
+
+
 def service(name: str) -> Service:
     """Return a service by name."""
     return Service(name=name, **_table()[name])
@@ -80,6 +93,12 @@ def lifetime(service_name: str, model: str) -> Lifetime | None:
     base = model.removeprefix("ft:")
     rows = (Lifetime(**row) for row in _table()["lifetime"])
     return next((row for row in rows if row.service == service_name and base.startswith(row.model)), None)
+
+
+def hosting(model: str) -> Hosting | None:
+    """Return what hosting a model tuned from this one costs, None for a model that is not in the table."""
+    rows = (Hosting(**row) for row in _table()["hosting"])
+    return next((row for row in rows if model.startswith(row.model)), None)
 
 
 @cache

@@ -95,5 +95,5 @@ def _retry_after(error: Exception) -> float | None:
         if "retry-after-ms" in headers:
             return float(headers["retry-after-ms"]) / 1000
         return float(headers["retry-after"])
-    except (KeyError, ValueError):
+    except (KeyError, TypeError, ValueError):  # no such header, or no number in it
         return None

@@ -13,12 +13,26 @@ from tunebridge.data.dataset import Dataset
 from tunebridge.plan import Plan, Translation
 from tunebridge.spec import JobSpec
 from tunebridge_openai import services
+from tunebridge_openai.files import target
 from tunebridge_openai.options import OpenAIOptions
 
 METHODS = {"sft": "supervised", "dpo": "dpo", "reinforcement": "reinforcement"}
 SHAPES = {"sft": "chat", "dpo": "dpo", "reinforcement": "rft"}
 """Method -> name of the target whose shape its rows take."""
-CONNECTION = ("service", "base_url", "api_version", "key_variable", "entra", "organization", "project")
+CONNECTION = (
+    "service",
+    "base_url",
+    "api_version",
+    "key_variable",
+    "entra",
+    "organization",
+    "project",
+    "subscription",
+    "resource_group",
+    "account",
+    "sku",
+    "capacity",
+)
 ONLY_FOR = {
     "l2_multiplier": "dpo",
     "grader": "reinforcement",
@@ -48,7 +62,7 @@ def translate(spec: JobSpec, dataset: Dataset, capabilities: Capabilities, today
     """Return the plan of a job; `today` decides what has closed."""
     job = Translation(spec, dataset, backend="openai", capabilities=capabilities)
     model = job.base_model("request.model")
-    method = job.choose("method.type", "request.method.type", METHODS, default="sft")
+    method = job.choose("method.type", "request.method.type", METHODS, default=job.method)
     word = METHODS.get(method, "supervised")
     options = job.options(OpenAIOptions, _sent_as(word))
     if not job.is_set("options.openai.service"):
@@ -58,7 +72,7 @@ def translate(spec: JobSpec, dataset: Dataset, capabilities: Capabilities, today
     if job.is_set("method.adapter.type") and job.get("method.adapter.type") in capabilities.adapters:
         job.accept("method.adapter.type", "the service keeps to itself what it trains; nothing is sent")
     job.take("hyperparameters.seed", "request.seed")
-    job.payload["rows"] = {"shape": SHAPES.get(method, "chat"), "byte_order_mark": bool(options.byte_order_mark)}
+    _rows(job, options, SHAPES.get(method, "chat"))
     _lifetime(job, options.service, model, today)
     return job.plan()
 
@@ -78,6 +92,14 @@ def request(payload: Mapping[str, Any], job_id: str, files: Mapping[str, str]) -
 
 JOB_KEY = "tunebridge_job"
 """Key of our id in the service's metadata."""
+
+
+def _rows(job: Translation, options: OpenAIOptions, shape: str) -> None:
+    """Say in which shape the rows are uploaded; only rows of the method's kind can be in it."""
+    found = target(options.service, shape, byte_order_mark=bool(options.byte_order_mark))
+    job.payload["rows"] = {"shape": shape, "byte_order_mark": found.byte_order_mark}
+    if job.dataset.kind in found.kinds:
+        job.rows_as(found)
 
 
 def _sent_as(word: str) -> dict[str, str]:

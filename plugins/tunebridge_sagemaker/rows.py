@@ -4,11 +4,14 @@ from dataclasses import replace
 from functools import partial
 
 from tunebridge.data.shapes import chat
+from tunebridge.data.shapes.carries import Carries
+from tunebridge.data.shapes.content import text_of
 from tunebridge.data.shapes.converse import converse, converse_preference
 from tunebridge.data.shapes.limits import load_limits
 from tunebridge.data.shapes.notes import Notes, Rows, Shape
+from tunebridge.data.shapes.order import require_last
 from tunebridge.data.shapes.prompts import prompt_text, unroll
-from tunebridge.data.shapes.turns import Carries, carried_answers, carried_keys, carried_turns, require_last, text_of
+from tunebridge.data.shapes.turns import carried_answers, carried_keys, carried_turns
 from tunebridge.data.targets import CanonicalRow, Target
 
 SERVERLESS = Carries(empty_turn=None)

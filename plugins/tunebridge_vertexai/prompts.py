@@ -3,8 +3,11 @@
 from collections.abc import Sequence
 from typing import Any
 
+from tunebridge.data.shapes.carries import Carries, Turn
+from tunebridge.data.shapes.content import text_of
 from tunebridge.data.shapes.notes import Notes, Rows, Shape
-from tunebridge.data.shapes.turns import Carries, Turn, carried_keys, carried_turns, require_last, text_of
+from tunebridge.data.shapes.order import require_last
+from tunebridge.data.shapes.turns import carried_keys, carried_turns
 from tunebridge.data.targets import CanonicalRow
 
 PROMPTS = Carries(parts=None)

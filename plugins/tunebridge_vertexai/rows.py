@@ -6,18 +6,12 @@ from typing import Any
 
 from tunebridge.data.shapes import chat
 from tunebridge.data.shapes.calls import functions, parse_object
+from tunebridge.data.shapes.carries import Carries, Turn
+from tunebridge.data.shapes.content import image_type, text_of
 from tunebridge.data.shapes.limits import load_limits
 from tunebridge.data.shapes.notes import Notes, Rows, Shape
-from tunebridge.data.shapes.turns import (
-    Carries,
-    Turn,
-    carried_answers,
-    carried_keys,
-    carried_turns,
-    image_type,
-    require_last,
-    text_of,
-)
+from tunebridge.data.shapes.order import require_last
+from tunebridge.data.shapes.turns import carried_answers, carried_keys, carried_turns
 from tunebridge.data.targets import CanonicalRow, Target
 from tunebridge_vertexai.schema import gemini_schema
 
@@ -109,7 +103,9 @@ def _file(part: dict[str, Any]) -> Part:
 
 def _result(turn: Turn, called: dict[str, tuple[int, str]], notes: Notes) -> tuple[int, Part]:
     if turn["tool_call_id"] not in called:
-        notes.report("X-tool-result", "messages")
+        notes.refuse("X-tool-result", "messages")
+    if not isinstance(turn["content"], str):
+        notes.report("L-parts-joined", "messages")
     number, name = called[turn["tool_call_id"]]
     return number, {"functionResponse": {"name": name, "response": _response(text_of(turn["content"]))}}
 
@@ -125,14 +121,12 @@ def _results(results: list[tuple[int, Part]]) -> dict[str, Any]:
 
 
 def _declarations(tools: Sequence[dict[str, Any]], notes: Notes) -> list[dict[str, Any]]:
-    found = []
-    for index, function in enumerate(functions(tools, notes)):
-        declared = dict(function)
+    declared = functions(tools, notes)
+    for index, function in enumerate(declared):
         if "parameters" in function:
             at = f"tools.{index}.function.parameters"
-            declared["parameters"] = gemini_schema(function["parameters"], at, notes)
-        found.append(declared)
-    return found
+            function["parameters"] = gemini_schema(function["parameters"], at, notes)
+    return declared
 
 
 SHAPES = {

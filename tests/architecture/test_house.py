@@ -11,6 +11,8 @@ import pytest
 
 ROOT = Path(__file__).parent.parent.parent
 SOURCES = sorted([*(ROOT / "tunebridge").rglob("*.py"), *(ROOT / "plugins").rglob("*.py")])
+LIBRARIES = {"tunebridge_aws"}
+"""Packages beside the plugins that several of them share; no plugins themselves."""
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())
 
 
@@ -57,10 +59,11 @@ def test_no_file_names_this_machine() -> None:
 
 
 def test_the_lists_of_plugins_agree() -> None:
-    folders = {path.name for path in (ROOT / "plugins").iterdir() if (path / "__init__.py").exists()}
+    found = {path.name for path in (ROOT / "plugins").iterdir() if (path / "__init__.py").exists()}
+    folders = found - LIBRARIES
     assert set(PROJECT["project"]["entry-points"]["tunebridge"].values()) == folders
     packages = PROJECT["tool"]["hatch"]["build"]["targets"]["wheel"]["packages"]
-    assert {path.removeprefix("plugins/") for path in packages} == {"tunebridge", *folders}
+    assert {path.removeprefix("plugins/") for path in packages} == {"tunebridge", *found}
     for folder in folders:
         assert (ROOT / "plugins" / folder / "__init__.py").read_text().count("\n") <= 65
     extras = PROJECT["project"]["optional-dependencies"]

@@ -10,8 +10,9 @@ from typing import Any
 import pytest
 
 from tunebridge import quickstart
-from tunebridge.data.checks import Problem
-from tunebridge.data.readers import read_file
+from tunebridge.data.engine import run
+from tunebridge.data.loading import reading_of
+from tunebridge.data.problems import Problem
 from tunebridge.errors import DataError
 from tunebridge.evaluation import metrics
 from tunebridge.spec import DataSpec
@@ -93,18 +94,18 @@ def test_data_check_gives_codes_and_lines(tmp_path: Path) -> None:
 def test_shapes_of_rows_are_found(row: dict[str, Any], format_: Any, tmp_path: Path) -> None:
     path = tmp_path / "rows.jsonl"
     path.write_text(json.dumps(row))
-    rows, problems = read_file(path, DataSpec(train=str(path), columns=format_))
-    assert [type(problem) for problem in problems] == []
-    assert len(rows) == 1
+    report = run(reading_of(DataSpec(train=str(path), columns=format_)))
+    assert report.problems == []
+    assert report.rows == 1
 
 
 def test_rows_of_no_known_shape_ask(tmp_path: Path) -> None:
     path = tmp_path / "rows.jsonl"
     path.write_text('{"question": "a"}')
-    _, problems = read_file(path, DataSpec(train=str(path)))
+    problems = run(reading_of(DataSpec(train=str(path)))).problems
     assert [(problem.code, isinstance(problem, Problem)) for problem in problems] == [("E003", True)]
     with pytest.raises(DataError, match="no such file"):
-        read_file(tmp_path / "none.jsonl", DataSpec(train="x"))
+        reading_of(DataSpec(train=str(tmp_path / "none.jsonl")))
 
 
 def test_the_quickstarts_rows_do_not_leak() -> None:
@@ -121,3 +122,62 @@ def test_scores() -> None:
     assert metrics.macro_f1(["a", "a", "b"], ["a", "b", "b"]) == pytest.approx(2 / 3)
     assert metrics.majority(["a", "b", "b"], ["b", "a"]) == ("b", 0.5)
     assert metrics.wilson_interval(0.5, 100) == pytest.approx((0.4038, 0.5962), abs=1e-4)
+
+
+def write_rows(folder: Path) -> None:
+    """Write a file with one broken row and one that was seen before."""
+    rows = [{"prompt": f"Ball {number}?", "completion": "red"} for number in (1, 2, 3, 2)]
+    lines = [json.dumps(row) for row in rows]
+    (folder / "rows.jsonl").write_text("\n".join([*lines, '{"prompt": "a"']))
+
+
+def test_data_check_says_everything_as_a_document(tmp_path: Path) -> None:
+    write_rows(tmp_path)
+    command = ("data", "check", "rows.jsonl", "--json", "--rejected", "wrong.jsonl", "--for", "local")
+    done = tunebridge(*command, cwd=tmp_path)
+    assert done.returncode == 2
+    found = json.loads(done.stdout)
+    assert found["counts"] == {"E002": 1, "W101": 1}
+    assert (found["kind"], found["rows"], found["rejected"]) == ("sft", 4, 1)
+    assert found["formats"] == {"rows.jsonl": "prompt_completion"}
+    assert set(found["problems"][0]) == {"code", "severity", "file", "line", "path", "message", "fix"}
+    (wrong,) = (json.loads(line) for line in (tmp_path / "wrong.jsonl").read_text().splitlines())
+    assert (wrong["line"], wrong["row"]) == (5, '{"prompt": "a"')
+
+
+def test_data_check_is_read_at_a_glance(tmp_path: Path) -> None:
+    write_rows(tmp_path)
+    done = tunebridge("data", "check", "rows.jsonl", "--for", "local", cwd=tmp_path)
+    assert "rows.jsonl: read as prompt_completion" in done.stdout
+    assert "4 sft rows, 1 wrong" in done.stdout
+    assert "rows.jsonl:5: E002 not valid JSON" in done.stdout
+    assert "W101" in done.stdout
+
+
+def test_data_split_writes_rows_that_can_be_read_again(tmp_path: Path) -> None:
+    rows = [{"prompt": f"Ball {number}?", "completion": "red", "user": number % 9} for number in range(90)]
+    (tmp_path / "rows.jsonl").write_text("\n".join(map(json.dumps, rows)))
+    command = ("data", "split", "rows.jsonl", "--validation", "20%", "--group", "user", "-o", "out", "--json")
+    done = json.loads(tunebridge(*command, cwd=tmp_path).stdout)
+    assert [Path(path).name for path in done["files"]] == ["train.jsonl", "validation.jsonl"]
+    checked = tunebridge("data", "check", *done["files"], "--json", cwd=tmp_path)
+    assert json.loads(checked.stdout)["rows"] == 90
+    again = tunebridge(*command, cwd=tmp_path)
+    assert again.returncode == 2
+    assert "already" in again.stderr + again.stdout
+
+
+def test_data_convert_without_a_shape_says_which_there_are(tmp_path: Path) -> None:
+    write_rows(tmp_path)
+    done = tunebridge("data", "convert", "rows.jsonl", "--to", "local", "-o", "out", cwd=tmp_path)
+    assert done.returncode == 2
+    assert "Choose one of" in done.stderr
+
+
+def test_the_schema_of_rows_is_that_of_examples(tmp_path: Path) -> None:
+    jsonschema = pytest.importorskip("jsonschema")
+    schema = json.loads(tunebridge("schema", "--rows", cwd=tmp_path).stdout)
+    image = {"type": "image_url", "image_url": {"url": "https://example.com/a.png"}}
+    jsonschema.validate({"messages": [{"role": "user", "content": [image]}]}, schema)
+    with pytest.raises(jsonschema.ValidationError):
+        jsonschema.validate({"messages": [{"role": "user", "content": [{"type": "video"}]}]}, schema)

@@ -5,7 +5,7 @@ from typing import Any
 import pytest
 
 from tunebridge.data.example import Example, FunctionCall, Message, ToolCall
-from tunebridge.data.tokens import RenderedRow, chat_messages, end_tokens, render
+from tunebridge.data.tokens import RenderedRow, chat_messages, end_tokens, render, trained_spans
 from tunebridge.errors import DataError
 from tunebridge.testing.case import small_dataset
 
@@ -109,6 +109,35 @@ def test_a_template_that_rewrites_earlier_turns_is_refused(tokenizer: Any) -> No
     )
     with pytest.raises(DataError, match="changes earlier turns"):
         render(chat(*TURNS), tokenizer)
+
+
+def test_a_template_may_close_the_whole_conversation(tokenizer: Any) -> None:
+    tokenizer.chat_template = PLAIN + "{% if not add_generation_prompt %}<|pad|>{% endif %}"
+    assert trained(render(chat(*TURNS), tokenizer), tokenizer) == "two<|im_end|>four<|im_end|>\n<|pad|>"
+
+
+def test_a_template_that_forgets_thoughts_is_refused(tokenizer: Any) -> None:
+    """An answer that is cut short in later turns is not what the model is to write."""
+    tokenizer.add_special_tokens({"additional_special_tokens": ["<|im_start|>", "<think>"]})
+    short = "(m.content if loop.last else m.content.split('</think>')[-1])"
+    tokenizer.chat_template = PLAIN.replace("{{ m.content }}", f"{{{{ {short} }}}}")
+    thinking = chat(("user", "one"), ("assistant", "<think>a</think>two"), ("user", "three"), ("assistant", "four"))
+    with pytest.raises(DataError, match="changes earlier turns"):
+        render(thinking, tokenizer)
+    assert "<think>a</think>two" in trained(render(Example(messages=thinking.messages[:2]), tokenizer), tokenizer)
+
+
+def test_named_templates_are_resolved(tokenizer: Any) -> None:
+    row = render(chat(*TURNS), tokenizer)
+    tokenizer.chat_template = {"default": tokenizer.chat_template}
+    assert render(chat(*TURNS), tokenizer) == row
+
+
+@pytest.mark.parametrize("marks", [[], [True], [False], [True, True, False, True], [False, True, True, False]])
+def test_trained_spans_are_the_runs(marks: list[bool]) -> None:
+    spans = trained_spans(marks)
+    assert [place for start, end in spans for place in range(start, end)] == [i for i, mark in enumerate(marks) if mark]
+    assert all(end < start for (_, end), (start, _) in zip(spans, spans[1:], strict=False))
 
 
 def test_what_a_template_says_is_passed_on(tokenizer: Any) -> None:

@@ -3,6 +3,7 @@
 import random
 from collections.abc import Iterator
 from datetime import date
+from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +12,7 @@ import pytest
 from tunebridge import submit, watch
 from tunebridge.backend import GenerationParameters
 from tunebridge.data.example import Message
-from tunebridge.errors import NotFound, TrainingUnavailable
+from tunebridge.errors import InvalidRequest, NotFound, TrainingUnavailable, UnsupportedFeature
 from tunebridge.job import Job, JobStatus
 from tunebridge.plan import Plan
 from tunebridge.spec import JobSpec
@@ -35,6 +36,15 @@ class TestOpenAI(BackendConformance):
         from tunebridge_openai.conformance import case
 
         return case()
+
+
+class TestAzureOpenAI(BackendConformance):
+    @pytest.fixture(scope="class")
+    @classmethod
+    def case(cls) -> BackendCase:
+        from tunebridge_openai.conformance import AZURE, case
+
+        return case(AZURE)
 
 
 JOB = {"backend": "openai", "base_model": "small", "data": {"train": "rows.jsonl"}}
@@ -211,3 +221,53 @@ def test_each_lost_answer_leaves_one_job(
         _, _, job = submitted(emulator, tmp_path)
         assert job.backend_id, f"trial {number}: {fault}"
     assert len(emulator.jobs()) == trials
+
+
+RESOURCE = {"subscription": "s", "resource_group": "g", "account": "a"}
+
+
+def azure_job(**fields: Any) -> Job:
+    connection = {"service": "azure", "base_url": "https://x/openai/v1", **RESOURCE, **fields}
+    known = {"id": "tb-1", "backend": "openai", "base_model": "gpt-4.1-mini-2025-04-14", "plan_digest": ""}
+    at = "2026-11-25T00:00:00Z"
+    times = {"created_at": at, "updated_at": at, "data_fingerprint": "", "folder": "nowhere"}
+    return Job.model_validate({**known, **times, "connection": connection})
+
+
+def test_a_deployment_is_priced_from_a_dated_row() -> None:
+    quoted = OpenAIBackend().quote(azure_job())
+    assert (quoted.name, quoted.usd_per_hour) == ("tb-1", Decimal("1.70"))
+    assert "2026-08-11" in quoted.price_note
+    developer = OpenAIBackend().quote(azure_job(sku="Developer"))
+    assert (developer.usd_per_hour, "24 hours" in developer.price_note) == (Decimal(0), True)
+    unknown = OpenAIBackend().quote(azure_job().model_copy(update={"base_model": "Qwen-32B"}))
+    assert (unknown.usd_per_hour, "no price" in unknown.price_note) == (None, True)
+    with pytest.raises(InvalidRequest, match=r"options\.openai\.account"):
+        OpenAIBackend().quote(azure_job(account=None))
+    with pytest.raises(UnsupportedFeature, match="without an endpoint"):
+        OpenAIBackend().quote(azure_job(service="openai"))
+
+
+def test_at_azure_only_the_deployment_answers(emulator: Emulator, tmp_path: Path) -> None:
+    azure = {"openai": {"service": "azure", "base_url": "https://x/openai/v1", **RESOURCE}}
+    _, backend, job = finished(emulator, tmp_path, options=azure)
+    asked = [(Message(role="user", content="What is the colour of ball 1?"),)]
+    with pytest.raises(InvalidRequest, match="tunebridge deploy"):
+        list(backend.generate(job, asked, GenerationParameters()))
+    tuned = backend.artifacts(job)[0].uri
+    with backend._connect(job.connection) as remote, pytest.raises(NotFound, match="deployment does not exist"):
+        remote.answer(tuned, [{"role": "user", "content": "?"}])
+    made = backend.deploy(job)
+    assert (made.is_ready, made.backend_status) == (False, "Creating")
+    job = job.model_copy(update={"deployment": made})
+    assert backend.deployment(job).backend_status == "Creating"  # type: ignore[union-attr]
+    assert backend.deployment(job).is_ready  # type: ignore[union-attr]
+    assert list(backend.generate(job, asked, GenerationParameters(max_tokens=4)))
+    backend.undeploy(job)
+    assert backend.deployment(job) is None
+
+
+def test_a_refused_deployment_says_why(emulator: Emulator, tmp_path: Path) -> None:
+    azure = backend_at(emulator)._deployments(azure_job().connection)
+    with pytest.raises(InvalidRequest, match="is not available in this account"):
+        azure.create("mine", "ft:no-such-model", "OpenAI")

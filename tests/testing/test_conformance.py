@@ -91,6 +91,16 @@ class DeclaredButNotThere(FakeBackend):
         raise self.unsupported("generate")
 
 
+class AnswersWithoutEndpoint(FakeBackend):
+    def generate(self, target: Any, prompts: Any, parameters: Any) -> Any:
+        return super().generate("base", prompts, parameters)
+
+
+class DeploysWhatNeedsNoEndpoint(FakeBackend):
+    def needs_endpoint(self, job: Job) -> bool:
+        return False
+
+
 class ImpurePlan(FakeBackend):
     count = 0
 
@@ -151,6 +161,8 @@ BROKEN: Sequence[tuple[type[FakeBackend], str]] = (
     (TerminalChanges, "terminal_is_final"),
     (VendorErrorEscapes, "no_vendor_error_escapes"),
     (DeclaredButNotThere, "generate"),
+    (AnswersWithoutEndpoint, "generate"),
+    (DeploysWhatNeedsNoEndpoint, "deploy"),
     (ImpurePlan, "plan_is_pure"),
     (SecretInError, "secrets"),
     (SecretInPayload, "secrets"),

@@ -166,8 +166,9 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--trials", type=int, default=50, help="kills per victim")
     parser.add_argument("--seed", type=int, default=1)
+    parser.add_argument("--steps", type=int, default=200, help="steps of the training, so that most kills fall into it")
     arguments = parser.parse_args()
-    setting, moments = Setting(), random.Random(arguments.seed)
+    setting, moments = Setting(steps=arguments.steps), random.Random(arguments.seed)
     with tempfile.TemporaryDirectory(prefix="torture-") as name:
         expected, duration = undisturbed(Path(name), setting)
     trials = []

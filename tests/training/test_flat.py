@@ -13,12 +13,13 @@ torch = pytest.importorskip("torch")
 
 from torch.nn import functional  # noqa: E402
 
-from tunebridge.training import attention, models  # noqa: E402
+from tunebridge.training import adapters, attention, models  # noqa: E402
 from tunebridge.training.apart import check_rows_stay_apart  # noqa: E402
 from tunebridge.training.config import AdapterConfig  # noqa: E402
 from tunebridge.training.device import Resources  # noqa: E402
-from tunebridge.training.loop import summed_loss  # noqa: E402
-from tunebridge.training.packing import epoch_order, flat_batches, flatten, step_rows  # noqa: E402
+from tunebridge.training.objective import Imitation  # noqa: E402
+from tunebridge.training.packing import FlatBatch, epoch_order, flat_batches, flatten, step_rows  # noqa: E402
+from tunebridge.training.rows import Unit  # noqa: E402
 
 FLOAT32, CPU = Resources("cpu", 1, "float32", ""), torch.device("cpu")
 LENGTHS = (5, 41, 2, 350, 40, 39, 7, 6, 340, 90)
@@ -32,6 +33,14 @@ def make_rows(lengths: Sequence[int] = LENGTHS, vocabulary: int = 2048) -> list[
         ids = torch.randint(3, vocabulary, (length,), generator=generator).tolist()
         rows.append(RenderedRow(ids, [place % 3 != 1 for place in range(length)]))
     return rows
+
+
+def units(rows: Sequence[RenderedRow]) -> list[Unit]:
+    return [Unit((row,)) for row in rows]
+
+
+def flat(rows: Sequence[RenderedRow]) -> FlatBatch:
+    return flatten(units(rows), CPU)
 
 
 def make_model(**changes: Any) -> Any:
@@ -75,9 +84,9 @@ def test_flat_scores_are_those_of_the_models_own_attention(changes: dict[str, An
     with torch.inference_mode():
         alone = torch.cat([model(input_ids=torch.tensor([row.token_ids])).logits[0] for row in rows])
         attention.use(model)
-        batch = flatten(rows, CPU)
-        flat = model(input_ids=batch.token_ids, position_ids=batch.position_ids, layout=batch.layout).logits[0]
-    assert torch.allclose(flat, alone, rtol=1e-3, atol=1e-4)
+        batch = flat(rows)
+        together = model(input_ids=batch.token_ids, position_ids=batch.position_ids, layout=batch.layout).logits[0]
+    assert torch.allclose(together, alone, rtol=1e-3, atol=1e-4)
 
 
 @pytest.mark.parametrize("adapter", [True, False], ids=["lora", "full"])
@@ -85,7 +94,7 @@ def test_loss_and_gradients_do_not_depend_on_packing_or_passes(adapter: bool) ->
     rows = make_rows()
     model = models.load_base("random", seed=1)
     if adapter:
-        model = models.add_adapter(model, AdapterConfig(type="lora", rank=4), seed=1)
+        model = adapters.add_adapter(model, AdapterConfig(type="lora", rank=4), seed=1)
         for name, parameter in model.named_parameters():
             if "lora_B" in name:
                 torch.nn.init.normal_(parameter, std=0.02)
@@ -95,7 +104,8 @@ def test_loss_and_gradients_do_not_depend_on_packing_or_passes(adapter: bool) ->
     attention.use(model.base_model.model if adapter else model)
     for limit in (100_000, 400, 1):
         model.zero_grad()
-        parts = [summed_loss(model, batch, FLOAT32) for batch in flat_batches(rows, max_tokens=limit, device=CPU)]
+        batches = flat_batches(units(rows), max_tokens=limit, device=CPU)
+        parts = [Imitation().measure(model, batch, FLOAT32).loss for batch in batches]
         torch.stack(parts).sum().backward()
         assert sum(part.item() for part in parts) == pytest.approx(total, rel=1e-5)
         for name, gradient in gradients(model).items():
@@ -104,7 +114,7 @@ def test_loss_and_gradients_do_not_depend_on_packing_or_passes(adapter: bool) ->
 
 def test_flat_batches_hold_every_row_once_and_no_padding() -> None:
     rows = make_rows()
-    found = list(flat_batches(rows, max_tokens=120, device=CPU))
+    found = list(flat_batches(units(rows), max_tokens=120, device=CPU))
     assert sum(batch.tokens for batch in found) == sum(LENGTHS)
     assert all(batch.tokens <= 120 for batch in found if batch.tokens not in LENGTHS)
     assert sum(len(batch.targets) for batch in found) == sum(row.trained_tokens for row in rows)
@@ -117,7 +127,7 @@ def test_one_row_cannot_be_seen_from_another() -> None:
     scores = []
     with torch.inference_mode():
         for neighbour in (first, other):
-            batch = flatten([neighbour, second], CPU)
+            batch = flat([neighbour, second])
             out = model(input_ids=batch.token_ids, position_ids=batch.position_ids, layout=batch.layout)
             scores.append(out.logits[0, 12:])
     assert torch.equal(*scores)

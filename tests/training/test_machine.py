@@ -52,21 +52,21 @@ def nano() -> Any:
 
 def test_much_memory_gives_the_preferred_pass_and_little_a_smaller_one(monkeypatch: pytest.MonkeyPatch) -> None:
     model = nano()
-    assert memory.tokens_per_pass(model, 100, "cpu") == 4096
+    assert memory.fit(model, 100, "cpu") == memory.Fit(4096)
     monkeypatch.setattr(memory, "_free_bytes", lambda _: 100 * 2**20)
-    assert 100 < memory.tokens_per_pass(model, 100, "cpu") < 4096
+    assert 100 < memory.fit(model, 100, "cpu").tokens_per_pass < 4096
 
 
 def test_a_row_that_does_not_fit_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(memory, "_free_bytes", lambda _: 50 * 2**20)
+    monkeypatch.setattr(memory, "_free_bytes", lambda _: 15 * 2**20)
     with pytest.raises(SpecError, match=r"A row of 1024 tokens needs about .* Set hyperparameters.max_length to \d+"):
-        memory.tokens_per_pass(nano(), 1024, "cpu")
+        memory.fit(nano(), 1024, "cpu")
 
 
 def test_an_optimizer_that_does_not_fit_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(memory, "_free_bytes", lambda _: 2**20)
     with pytest.raises(SpecError, match="gradients and optimizer.* Choose the lora adapter"):
-        memory.tokens_per_pass(nano(), 10, "cpu")
+        memory.fit(nano(), 10, "cpu")
 
 
 @pytest.mark.parametrize("length", [60, 300, 500])
@@ -76,13 +76,17 @@ def test_the_estimate_is_above_what_training_keeps(length: int) -> None:
     from tunebridge.data.tokens import RenderedRow
     from tunebridge.training import attention
     from tunebridge.training.device import Resources
-    from tunebridge.training.loop import summed_loss
+    from tunebridge.training.head import token_losses
     from tunebridge.training.packing import flatten
+    from tunebridge.training.rows import Unit
 
     model = nano()
     attention.use(model)
-    rows = [RenderedRow([number % 2048 for number in range(length)], [True] * length)] * (1200 // length)
-    batch = flatten(rows, torch.device("cpu"))
+    rows = [
+        RenderedRow([(number + row) % 2048 for number in range(length)], [True] * length)
+        for row in range(1200 // length)
+    ]
+    batch = flatten([Unit((row,)) for row in rows], torch.device("cpu"))
     weights = {parameter.untyped_storage().data_ptr() for parameter in model.parameters()}
     kept: dict[int, int] = {}
     alive = []
@@ -94,7 +98,7 @@ def test_the_estimate_is_above_what_training_keeps(length: int) -> None:
         return tensor
 
     with torch.autograd.graph.saved_tensors_hooks(note, lambda tensor: tensor):
-        summed_loss(model, batch, Resources("cpu", 1, "float32", ""))
+        token_losses(model, batch, Resources("cpu", 1, "float32", ""))
     used = sum(size for place, size in kept.items() if place not in weights)
     estimate = memory.activation_bytes_per_token(model.config, length) * batch.tokens
     assert used <= estimate <= 2 * used

@@ -155,7 +155,7 @@ def test_a_full_disk_fails_the_run_and_keeps_the_checkpoint(tmp_path: Path) -> N
 
 
 def test_early_stopping_goes_on_after_a_stop(tmp_path: Path) -> None:
-    changes = {"learning_rate": 0.5, "early_stopping_patience": 2, "evaluations": 12}
+    changes = {"learning_rate": 5.0, "early_stopping_patience": 2, "evaluations": 12, "keep": "best"}
     calm, folder = make_run(tmp_path / "calm", **changes), make_run(tmp_path / "run", **changes)
     assert train(calm) == 0
     while not (folder / "result.json").exists():
@@ -187,3 +187,14 @@ def test_a_checkpoint_is_never_pickled(undisturbed: Path) -> None:
     unsafe = (".bin", ".pt", ".pth", ".pkl", ".ckpt")
     assert not [path for path in undisturbed.rglob("*") if path.suffix in unsafe]
     assert len({path.parent.name for path in kept}) == 2
+
+
+@pytest.mark.parametrize("lost", ["state.json", "weights.safetensors", "optimizer.safetensors"])
+def test_a_checkpoint_that_came_back_in_part_is_passed_over(lost: str, tmp_path: Path) -> None:
+    undisturbed, folder = make_run(tmp_path / "a"), make_run(tmp_path / "b", keep_checkpoints=3)
+    train(undisturbed)
+    train(folder, stop_after(5))
+    newest = sorted((folder / "checkpoints").glob("step-*"))[-1]
+    (newest / lost).unlink()
+    train(folder)
+    assert weights(folder) == weights(undisturbed)

@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
-import gzip
 import hashlib
 import json
 import random
+from collections.abc import Iterable
 from dataclasses import dataclass
-from pathlib import Path
 
-SIX_AREAS = ("Tests", "Build", "C API", "Documentation", "IDLE", "Windows")
+from tunebridge import quickstart
+from tunebridge.quickstart import Entry
+
 TRAIN_COUNT, TEST_COUNT = 500, 200
 TRAIN_SEED, TEST_SEED, VALIDATION_SEED = 1, 2, 3
+FOLDS = 4
 
 _INTENTS = {
     "cancel_order": (
@@ -228,27 +230,29 @@ def extract(count: int, seed: int) -> list[Row]:
     return rows
 
 
-def changelog(path: Path, areas: tuple[str, ...], split: str) -> tuple[list[Row], list[Row]]:
-    """Return training and held-out rows of the changelog; a hash of the text decides where a row goes."""
-    with gzip.open(path, "rt", encoding="utf-8") as file:
-        entries = [json.loads(line) for line in file]
-    rows = [Row(entry["text"], entry["area"]) for entry in entries if not areas or entry["area"] in areas]
-    test = [row for row in rows if _tenth(row.prompt) < 2]
-    validation = [row for row in rows if _tenth(row.prompt) == 2]
-    train = [row for row in rows if _tenth(row.prompt) > 2]
-    return (train + validation, test) if split == "test" else (train, validation)
+def changelog(*, full: bool, split: str, seed: int) -> tuple[list[Row], list[Row]]:
+    """Return the quickstart's training and test rows, or all its other rows with one fold of them held out."""
+    parts = quickstart.split(quickstart.load_entries(full=full))
+    if split == "test":
+        return _rows(parts["train"]), _rows(parts["test"])
+    known = _rows([*parts["train"], *parts["validation"]])
+    fold = seed % FOLDS
+    return [row for row in known if _fold(row) != fold], [row for row in known if _fold(row) == fold]
 
 
-def load(task: str, split: str, data: Path | None) -> tuple[list[Row], list[Row]]:
-    """Return training rows and held-out rows of a task."""
+def load(task: str, split: str, seed: int) -> tuple[list[Row], list[Row]]:
+    """Return training rows and held-out rows of a task; only the changelog's folds depend on the seed."""
     if task in ("changelog", "changelog-all"):
-        if data is None:
-            raise ValueError("the changelog tasks need --data, the path of entries.jsonl.gz")
-        return changelog(data, SIX_AREAS if task == "changelog" else (), split)
+        return changelog(full=task == "changelog-all", split=split, seed=seed)
     make = {"intent": intent, "extract": extract}[task]
     return make(TRAIN_COUNT, TRAIN_SEED), make(TEST_COUNT, TEST_SEED if split == "test" else VALIDATION_SEED)
 
 
-def _tenth(text: str) -> int:
-    """Assign a text to one of ten parts by its SHA-256."""
-    return int(hashlib.sha256(text.encode()).hexdigest(), 16) % 10
+def _rows(entries: Iterable[Entry]) -> list[Row]:
+    """Ask with an entry's text for its area."""
+    return [Row(entry.text, entry.area) for entry in entries]
+
+
+def _fold(row: Row) -> int:
+    """Assign a row to a fold by a hash of its text that is not the quickstart's own."""
+    return int(hashlib.sha256(f"fold {row.prompt}".encode()).hexdigest(), 16) % FOLDS

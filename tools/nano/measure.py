@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import math
 import os
 import random
 import statistics
@@ -16,6 +17,8 @@ import torch
 from peft import LoraConfig, get_peft_model
 from torch.nn import functional
 from transformers import AutoModelForCausalLM, AutoTokenizer, PreTrainedModel
+
+from tunebridge.training import schedule
 
 from . import downstream
 from .batches import Batch, Sequence, pad
@@ -31,33 +34,48 @@ def main() -> None:
     """Fine-tune with every seed and print one line of JSON for each, then a summary."""
     options = _options()
     torch.set_num_threads(1)
-    train, test = downstream.load(options.task, options.split, options.data)
-    results = [_measure(options, train, test, seed) for seed in range(options.seeds)]
-    accuracies = [result["accuracy"] for result in results]
-    counts = Counter(row.answer for row in test)
+    results = [_measure(options, seed) for seed in range(options.seeds)]
+    shares = [result["accuracy"] for result in results]
+    mean = statistics.mean(shares)
+    # Seeds share the rows of a test part, while every fold has rows of its own.
+    rows = sum(result["rows"][1] for result in results[: downstream.FOLDS if _has_folds(options) else 1])
     summary = {
         "task": options.task,
         "split": options.split,
-        "rows": [len(train), len(test)],
-        "majority": round(max(counts.values()) / len(test), 3),
-        "before": results[0]["before"],
-        "mean": round(statistics.mean(accuracies), 4),
-        "lowest": min(accuracies),
+        "seeds": options.seeds,
+        "accuracy": round(mean, 4),
+        "standard_error": round(math.sqrt(mean * (1 - mean) / rows), 4),
+        "evaluated_rows": rows,
+        "majority": round(statistics.mean(result["majority"] for result in results), 3),
+        "before": round(statistics.mean(result["before"] for result in results), 3),
         "cpu_seconds": round(statistics.mean(result["cpu_seconds"] for result in results), 1),
     }
     print(json.dumps({"summary": summary}), flush=True)
 
 
-def _measure(options: argparse.Namespace, train: list[Row], test: list[Row], seed: int) -> dict[str, Any]:
+def _has_folds(options: argparse.Namespace) -> bool:
+    """Tell whether every seed is evaluated on other rows."""
+    return options.task.startswith("changelog") and options.split == "validation"
+
+
+def _measure(options: argparse.Namespace, seed: int) -> dict[str, Any]:
     """Fine-tune and evaluate once."""
     torch.manual_seed(seed)
+    train, held_out = downstream.load(options.task, options.split, seed)
     tokenizer = AutoTokenizer.from_pretrained(options.model)
     base = AutoModelForCausalLM.from_pretrained(options.model, dtype=torch.float32, attn_implementation="eager")
-    before = accuracy(base, tokenizer, test) if seed == 0 else None
+    before = accuracy(base, tokenizer, held_out)
     model = _adapted(base, options)
     spent = fine_tune(model, [encode(tokenizer, row) for row in train], options, seed)
-    found = accuracy(model, tokenizer, test)
-    result = {"seed": seed, "before": before, "accuracy": found, "cpu_seconds": round(spent, 1)}
+    usual, _ = Counter(row.answer for row in train).most_common(1)[0]
+    result = {
+        "seed": seed,
+        "rows": [len(train), len(held_out)],
+        "majority": round(sum(row.answer == usual for row in held_out) / len(held_out), 4),
+        "before": before,
+        "accuracy": accuracy(model, tokenizer, held_out),
+        "cpu_seconds": round(spent, 1),
+    }
     print(json.dumps(result), flush=True)
     return result
 
@@ -68,7 +86,7 @@ def _adapted(base: PreTrainedModel, options: argparse.Namespace) -> torch.nn.Mod
         return base
     config = LoraConfig(
         r=options.rank,
-        lora_alpha=2 * options.rank,
+        lora_alpha=options.alpha,
         lora_dropout=options.dropout,
         target_modules=LINEARS,
         task_type="CAUSAL_LM",
@@ -86,17 +104,19 @@ def encode(tokenizer: Any, row: Row) -> Sequence:
 
 
 def fine_tune(model: torch.nn.Module, rows: list[Sequence], options: argparse.Namespace, seed: int) -> float:
-    """Train for whole epochs with a linear warm-up and decay; return the CPU seconds spent."""
+    """Train for whole epochs with the schedules of tunebridge's trainer; return the CPU seconds spent."""
     started = time.process_time()
     parameters = [p for p in model.parameters() if p.requires_grad]
     optimizer = torch.optim.AdamW(parameters, lr=options.lr, weight_decay=options.weight_decay, fused=True)
     draw = random.Random(seed)
     plan = [batch for _ in range(options.epochs) for batch in _epoch(rows, options.batch, draw)]
+    warmup = math.ceil(len(plan) * options.warmup)
     model.train()
     for step, batch in enumerate(plan):
+        rate = schedule.factor(step, total_steps=len(plan), warmup_steps=warmup, schedule=options.schedule)
         for group in optimizer.param_groups:
-            group["lr"] = options.lr * min((step + 1) / 20, 1 - step / len(plan))
-        _loss(model, batch, options.smoothing).backward()
+            group["lr"] = options.lr * rate
+        _loss(model, batch).backward()
         torch.nn.utils.clip_grad_norm_(parameters, 1.0)
         optimizer.step()
         optimizer.zero_grad()
@@ -114,14 +134,14 @@ def _epoch(rows: list[Sequence], size: int, draw: random.Random) -> list[Batch]:
     return [pad(group) for group in groups]
 
 
-def _loss(model: torch.nn.Module, batch: Batch, smoothing: float) -> torch.Tensor:
+def _loss(model: torch.nn.Module, batch: Batch) -> torch.Tensor:
     """Return the mean cross-entropy of the answers, with logits only where an answer stands."""
     inner = model.get_base_model() if hasattr(model, "get_base_model") else model
     counted = batch.weights[:, 1:] > 0
     with torch.autocast("cpu", torch.bfloat16):
         hidden = inner.model(input_ids=batch.ids[:, :-1], use_cache=False)[0]
         logits = inner.lm_head(hidden[counted])
-    return functional.cross_entropy(logits.float(), batch.ids[:, 1:][counted], label_smoothing=smoothing)
+    return functional.cross_entropy(logits.float(), batch.ids[:, 1:][counted])
 
 
 @torch.no_grad()
@@ -152,16 +172,17 @@ def _options() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("model", type=Path, help="folder of the base model")
     parser.add_argument("--task", choices=list(EPOCHS), required=True)
-    parser.add_argument("--data", type=Path, help="entries.jsonl.gz, for the changelog tasks")
     parser.add_argument("--split", choices=["validation", "test"], default="validation")
     parser.add_argument("--seeds", type=int, default=3)
     parser.add_argument("--rank", type=int, default=16)
+    parser.add_argument("--alpha", type=float, default=32.0)
     parser.add_argument("--lr", type=float, default=1e-2)
     parser.add_argument("--batch", type=int, default=32)
     parser.add_argument("--epochs", type=int, help="passes over the training rows")
     parser.add_argument("--dropout", type=float, default=0.0)
     parser.add_argument("--weight-decay", type=float, default=0.0)
-    parser.add_argument("--smoothing", type=float, default=0.0)
+    parser.add_argument("--schedule", choices=["linear", "cosine", "constant"], default="linear")
+    parser.add_argument("--warmup", type=float, default=0.05, help="share of the steps")
     parser.add_argument("--full", action="store_true", help="full fine-tuning instead of LoRA")
     options = parser.parse_args()
     options.epochs = options.epochs or EPOCHS[options.task]

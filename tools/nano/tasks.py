@@ -186,7 +186,9 @@ class TaskMaker:
             gloss = draw.choice(self._glosses)
             text, answer = gloss.text, gloss.field
             others = [draw.choice(self._glosses).field for _ in range(draw.randrange(1, 5))]
-        options = sorted({answer, *others}, key=lambda _: draw.random())
+        # Not a set: its order would change with every start of Python.
+        options = list(dict.fromkeys((answer, *others)))
+        draw.shuffle(options)
         return Example(f"{', '.join(options)}?\n{text}", answer)
 
     def _gap(self) -> Example:

@@ -89,4 +89,5 @@ def _details(error: Exception) -> dict[str, object]:
     """Return what a TuneBridgeError knows beyond its message, such as file, line and backend."""
     if not isinstance(error, TuneBridgeError):
         return {}
-    return {key: value for key, value in vars(error).items() if value not in (None, (), "") and key != "message"}
+    known = {key: value for key, value in vars(error).items() if not key.startswith("_") and key != "message"}
+    return {key: value for key, value in known.items() if value not in (None, (), "")}

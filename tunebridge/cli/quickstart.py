@@ -15,6 +15,7 @@ from tunebridge.data.example import Message
 from tunebridge.errors import SpecError
 from tunebridge.job import Job
 from tunebridge.quickstart import Entry, Score
+from tunebridge.spec import DataSpec
 
 NEXT = """\
 tunebridge jobs show {job}
@@ -33,8 +34,12 @@ def run(folder: Path, *, full: bool, seed: int, reuse: bool, as_json: bool) -> N
     parts = material.split(material.load_entries(full=full))
     say("1. Real rows: to which area of CPython does a changelog entry belong?")
     job_file = material.write(folder, parts, full=full, seed=seed)
+    checked = client.rows.check(
+        DataSpec(train=str(folder / "train.jsonl"), validation=str(folder / "validation.jsonl"))
+    )
     if not as_json:
         _show_rows(parts)
+        render.checked(checked.report, checked.problems, None)
         say(f"2. The job file, {job_file}")
         render.source(job_file.read_text(), "yaml")
     say("3. The plan: what the local backend makes of it")

@@ -3,7 +3,7 @@
 import json
 import sys
 import traceback
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import is_dataclass
 from datetime import datetime
@@ -12,11 +12,22 @@ from typing import Any
 from pydantic import BaseModel
 from rich.console import Console
 from rich.markup import escape
-from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeRemainingColumn
+from rich.progress import (
+    BarColumn,
+    DownloadColumn,
+    Progress,
+    TaskProgressColumn,
+    TextColumn,
+    TimeRemainingColumn,
+    TransferSpeedColumn,
+)
 from rich.syntax import Syntax
 from rich.table import Table
+from rich.text import Text
 
-from tunebridge.data.checks import Problem
+from tunebridge.data.collect import Report
+from tunebridge.data.problems import Problem
+from tunebridge.data.writing import RowsReport
 from tunebridge.job import Artifact, Event, Job, Metric
 from tunebridge.plan import Plan
 
@@ -65,6 +76,16 @@ def plain(value: Any) -> Any:
 def text(message: str = "") -> None:
     """Print text on stdout as it is."""
     _out.print(escape(message), soft_wrap=True)
+
+
+def has_colour() -> bool:
+    """Whether stdout shows colours."""
+    return _out.color_system is not None
+
+
+def styled(message: Text) -> None:
+    """Print text with styles of its own on stdout."""
+    _out.print(message, soft_wrap=True)
 
 
 def raw(message: str) -> None:
@@ -126,9 +147,47 @@ def plan(made: Plan, *, defaults: bool = True) -> None:
         sent = f"{report.sent_as} = {short(report.sent, 40)}" if report.sent_as else short(report.value, 40)
         grid.add_row(escape(report.field), f"[{style}]{report.outcome}[/{style}]", escape(sent), escape(report.reason))
     _out.print(grid)
+    if made.rows is not None:
+        text(_losses(made.rows))
     for message in made.warnings:
         warning(message)
     _out.print(f"[dim]plan {made.digest}[/dim]")
+
+
+def checked(report: Report, found: Sequence[Problem], target: RowsReport | None) -> None:
+    """Print what was found in files of rows: what they are, each error, then one line for each code."""
+    for file, shape in report.formats.items():
+        text(f"{file}: read as {shape}")
+    kinds = ", ".join(f"{count:,} {name}" for name, count in report.kinds.items()) or "no"
+    text(f"{kinds} rows" + (f", {report.rejected:,} wrong" if report.rejected else ""))
+    if report.blank_lines:
+        text(f"{report.blank_lines:,} blank lines were skipped")
+    if report.metadata_keys:
+        keys = ", ".join(f"{key} ({count:,})" for key, count in report.metadata_keys.items())
+        text(f"kept as metadata: {keys}")
+    if target is not None:
+        text(_losses(target))
+    problems([problem for problem in found if problem.severity == "error"])
+    _code_table(report, found)
+
+
+def _losses(rows: RowsReport) -> str:
+    lost = f"{rows.lossy_rows:,} with a loss, {rows.refused_rows:,} refused"
+    return f"{rows.target}: {rows.exact:,} of {rows.rows:,} rows exact, {lost}"
+
+
+def _code_table(report: Report, found: Sequence[Problem]) -> None:
+    """Print one line for each code: how often, where first, what, and what to do."""
+    first: dict[str, Problem] = {}
+    for problem in found:
+        first.setdefault(problem.code, problem)
+    grid = _grid("code", "count", "first", "what", "what to do")
+    for code, problem in sorted(first.items()):
+        style = "red" if problem.severity == "error" else "yellow"
+        count = report.counts.get(code, sum(other.code == code for other in found))
+        place = f"{problem.file or ''}:{problem.line}" if problem.line else problem.file or ""
+        grid.add_row(f"[{style}]{code}[/{style}]", f"{count:,}", *map(escape, (place, problem.message, problem.fix)))
+    _out.print(grid if first else "[green]nothing is wrong[/green]")
 
 
 def problems(found: Sequence[Problem]) -> None:
@@ -140,7 +199,10 @@ def problems(found: Sequence[Problem]) -> None:
 
 def job_table(jobs: Sequence[Job]) -> None:
     """Print jobs as a table."""
-    grid = _grid("job", "status", "backend", "model", "name", "created")
+    grid = _grid()
+    grid.add_column("job", no_wrap=True, min_width=len("tb-20261125-041618-xkfqbf"))  # an id is there to be copied
+    for name in ("status", "backend", "model", "name", "created"):
+        grid.add_column(name)
     for job in jobs:
         name = f"{job.name or ''}{' (rehearsal)' if job.rehearsal else ''}"
         created = f"{job.created_at.astimezone():%Y-%m-%d %H:%M}"
@@ -258,6 +320,18 @@ class Bar:
             return
         with self._progress:
             yield self
+
+
+@contextmanager
+def reading(description: str, *, quiet: bool = False) -> Iterator[Callable[[int, int | None], None] | None]:
+    """Give what shows how far big files are read; nothing where stderr is no terminal."""
+    if quiet or not _err.is_terminal:
+        yield None
+        return
+    columns = (TextColumn("{task.description}"), BarColumn(bar_width=24), DownloadColumn(), TransferSpeedColumn())
+    with Progress(*columns, TimeRemainingColumn(), console=_err, transient=True) as bar:
+        task = bar.add_task(description, total=None)
+        yield lambda done, total: bar.update(task, completed=done, total=total)
 
 
 @contextmanager

@@ -103,12 +103,15 @@ def backends(
         _show_backend(info, client.check(name), as_json=as_json)
 
 
-def schema() -> None:
+def schema(
+    rows: Annotated[bool, typer.Option("--rows", help="The schema of canonical rows instead.")] = False,
+) -> None:
     """Print the JSON schema of job files, with which editors complete and check them."""
     from tunebridge import specfile
     from tunebridge.cli import render
+    from tunebridge.data.example import row_schema
 
-    render.document(specfile.schema(_options()))
+    render.document(row_schema() if rows else specfile.schema(_options()))
 
 
 def check_plugin(

@@ -1,201 +1,119 @@
 """What can be wrong with rows: stable codes, each with a severity and a fix.
 
-| code | what |
-|---|---|
-| E001 | the file is not UTF-8 text |
-| E002 | a line is not valid JSON, or names a key twice |
-| E003 | a row does not have the shape of its format |
-| E004 | no turn of a row is trained |
-| E005 | the last turn is not the assistant's |
-| E006 | turns do not alternate |
-| E007 | a tool's answer without its call, or a call without its answer |
-| E008 | a tool call's arguments are not a JSON object |
-| E009 | an assistant's turn is empty |
-| E010 | there are no rows |
-| E011 | rows of several kinds or formats |
-| W101 | a row stands there more than once |
-| W103 | a validation row's prompt is a training row's too |
-| W104 | the same prompt has different answers |
+| code | severity | what |
+|---|---|---|
+| E001 | error | the file is not UTF-8 text, or has a byte order mark inside |
+| E002 | error | a line is not valid JSON, or names a key twice |
+| E003 | error | a row does not have the shape of its format |
+| E004 | error | no turn of a row is trained |
+| E005 | error | the last turn is not the assistant's |
+| E006 | error | turns do not alternate |
+| E007 | error | a tool's answer without its call, or a call without its answer |
+| E008 | error | a tool call's arguments are not a JSON object, or not what the declared schema asks for |
+| E009 | error | an assistant's turn or a text is empty |
+| E010 | error | there are no rows |
+| E011 | error | rows of several kinds or formats |
+| E012 | error | more or fewer rows or bytes than a backend takes |
+| E013 | error | a backend cannot take a row at all |
+| W101 | warning | a row stands there more than once |
+| W102 | warning | a row differs from another only in case, spaces, punctuation, or what is not trained |
+| W103 | warning | a validation row's prompt is a training row's too |
+| W104 | warning | the same prompt has different answers |
+| W105 | warning | a row is longer than the limit; says how many answers would be cut |
+| W106 | warning | control characters or characters of no width |
+| W107 | warning | keys, tokens, mail addresses, phone or card numbers; values are never shown |
+| W108 | warning | nearly all answers are the same one |
+| W111 | warning | a key that was kept as metadata looks like a misspelt one |
+| W113 | warning | a call of a tool that the row does not declare |
+| W114 | warning | a backend can only take a row with a loss |
 """
 
-import hashlib
-from collections import defaultdict
-from collections.abc import Iterable, Iterator, Sequence
-from pathlib import Path
-from typing import Literal, NamedTuple
+from collections.abc import Iterator, Mapping, Sequence
+from functools import lru_cache
+from typing import Any
 
-import orjson
+from tunebridge.data.canonical import kind_of
+from tunebridge.data.problems import Finding as Finding
+from tunebridge.data.problems import Problem as Problem
+from tunebridge.data.targets import CanonicalRow
+from tunebridge.data.toolcalls import check_tools
 
-from tunebridge.data.example import Example, Message
-from tunebridge.spec import SpecModel
-
-
-class Problem(SpecModel):
-    """Something wrong with a row."""
-
-    code: str
-    severity: Literal["error", "warning"]
-    message: str
-    fix: str
-    """What to do about it, for people."""
-    file: str | None = None
-    line: int | None = None
-    path: str | None = None
-    """Where in the row, such as `messages.2.content`."""
-
-    def __str__(self) -> str:
-        place = f"{self.file}:{self.line}: " if self.file and self.line else f"{self.file}: " if self.file else ""
-        return f"{place}{self.code} {self.message}. {self.fix}"
+_PLAIN = frozenset({"system", "developer", "user", "assistant"})
 
 
-class Row(NamedTuple):
-    """An example and the line of the file that it came from."""
-
-    line: int
-    example: Example
+def check_plain(roles: tuple[str, ...], row: CanonicalRow) -> list[Finding]:
+    """Return what is wrong with a row of plain turns (`plain_roles`), as `check_row`."""
+    return [] if _is_well_ordered(roles) else list(check_row(row))
 
 
-Finding = tuple[str, str, str, str | None]
+@lru_cache(maxsize=4096)  # files have few different sequences of roles
+def _is_well_ordered(roles: tuple[str, ...]) -> bool:
+    row = {"messages": [{"role": role, "content": "a"} for role in roles]}
+    return not any(check_row(row))
 
 
-def check_rows(rows: Sequence[Row], file: Path) -> list[Problem]:
-    """Return what is wrong with the rows of one file, row by row and among them."""
-    problems = [_problem(finding, file, row.line) for row in rows for finding in check_example(row.example)]
-    return problems + list(_mixed_kinds(rows, file)) + list(_duplicates(rows, file)) + list(_conflicts(rows, file))
+def check_row(row: CanonicalRow) -> Iterator[Finding]:
+    """Yield what is wrong with one canonical row."""
+    if "text" in row:
+        if not row["text"].strip():
+            yield Finding("E009", "the text is empty", "Remove the row.", "text")
+        return
+    messages: Sequence[Mapping[str, Any]] = row["messages"]
+    if not messages:
+        yield Finding("E004", "the row has no turns", "Remove the row.", "messages")
+        return
+    roles = tuple([message["role"] for message in messages])
+    yield from _check_last(row, roles)
+    yield from _check_answers(row, messages)
+    yield from _check_turns(roles)
+    if "tools" in row or not _PLAIN.issuperset(roles) or any("tool_calls" in message for message in messages):
+        yield from check_tools(row)
 
 
-def check_example(example: Example) -> Iterator[Finding]:
-    """Yield what is wrong with one row as (code, message, fix, path)."""
-    messages = example.messages or ()
-    if example.messages is not None and example.kind != "prompt_only":
-        yield from _check_answer(example, messages)
-    yield from _check_turns(messages)
-    yield from _check_tools(messages)
-    if example.text is not None and not example.text.strip():
-        yield "E009", "the text is empty", "Remove the row.", "text"
+def _check_last(row: CanonicalRow, roles: tuple[str, ...]) -> Iterator[Finding]:
+    kind = kind_of(row)
+    last = f"messages.{len(roles) - 1}"
+    if kind == "sft" and roles[-1] != "assistant":
+        message = f"the last turn is the {roles[-1]}'s, so nothing is learnt from it"
+        yield Finding("E005", message, "End each row with the assistant's answer.", last)
+    elif kind == "kto" and roles[-1] != "assistant":
+        yield Finding("E005", "the row is labelled, and has no answer at its end", "Add the answer.", last)
+    elif kind == "prompt_only" and roles[-1] == "assistant":
+        fix = "Give the answer a weight above 0, or remove the row."
+        yield Finding("E004", "every answer has the weight 0, so nothing is learnt from it", fix, last)
+    for key in ("preferred", "rejected") if kind == "preference" else ():
+        turns = row[key]
+        if not turns or turns[-1]["role"] != "assistant":
+            yield Finding("E005", f"the {key} answer is not the assistant's", "End it with the assistant's turn.", key)
 
 
-def check_leakage(train: Sequence[Row], validation: Sequence[Row], file: Path) -> Iterator[Problem]:
-    """Yield a warning when validation rows ask what training rows ask."""
-    known = {prompt_digest(row.example) for row in train}
-    lines = [row.line for row in validation if prompt_digest(row.example) in known]
-    if lines:
-        message = f"{_count(lines, 'validation row')} ask what a training row asks ({_name(lines)})"
-        fix = "The validation loss will look too good; remove them from one of the two."
-        yield Problem(code="W103", severity="warning", message=message, fix=fix, file=str(file), line=lines[0])
+def _check_answers(row: CanonicalRow, messages: Sequence[Mapping[str, Any]]) -> Iterator[Finding]:
+    answers = [("messages", messages)]
+    if "preferred" in row:
+        answers += [("preferred", row["preferred"]), ("rejected", row["rejected"])]
+    for key, turns in answers:
+        for number, message in enumerate(turns):
+            content = message.get("content")
+            if message["role"] == "assistant" and not message.get("tool_calls") and _is_empty(content):
+                fix = "Write the answer, or remove the row."
+                yield Finding("E009", "an assistant's turn is empty", fix, f"{key}.{number}.content")
 
 
-def prompt_digest(example: Example) -> bytes:
-    """Return a digest of what is asked: everything before the last answer."""
-    messages = list(example.messages or ())
-    if example.preferred is None and messages and messages[-1].role == "assistant":
-        messages.pop()
-    asked = [m.model_dump(mode="json", exclude_none=True) for m in messages] or example.text
-    return hashlib.sha256(orjson.dumps(asked, option=orjson.OPT_SORT_KEYS)).digest()
+def _is_empty(content: Any) -> bool:
+    if isinstance(content, str):
+        return not content or content.isspace()
+    return not any(part["type"] != "text" or part["text"].strip() for part in content or ())
 
 
-def _check_answer(example: Example, messages: Sequence[Message]) -> Iterator[Finding]:
-    if example.kind == "sft" and messages[-1].role != "assistant":
-        yield (
-            "E005",
-            f"the last turn is the {messages[-1].role}'s, so nothing is learnt from it",
-            "End each row with the assistant's answer.",
-            f"messages.{len(messages) - 1}",
-        )
-    answers = [*enumerate(messages), *((-1, m) for m in (*(example.preferred or ()), *(example.rejected or ())))]
-    for number, message in answers:
-        if message.role == "assistant" and not message.content and not message.tool_calls:
-            fix = "Write the answer, or remove the row."
-            yield "E009", "an assistant's turn is empty", fix, f"messages.{number}.content" if number >= 0 else None
-
-
-def _check_turns(messages: Sequence[Message]) -> Iterator[Finding]:
-    spoken = [(number, m.role) for number, m in enumerate(messages) if m.role in ("user", "assistant")]
+@lru_cache(maxsize=4096)
+def _check_turns(roles: tuple[str, ...]) -> tuple[Finding, ...]:
+    found: list[Finding] = []
+    spoken = [(number, role) for number, role in enumerate(roles) if role in ("user", "assistant")]
     for (_, before), (number, role) in zip(spoken, spoken[1:], strict=False):
-        between = messages[number - 1].role
-        if before == role and between == role:
-            fix = "Join the two turns into one."
-            yield "E006", f"two turns of the {role} follow each other", fix, f"messages.{number}"
+        if before == role and roles[number - 1] == role:
+            message = f"two turns of the {role} follow each other"
+            found.append(Finding("E006", message, "Join the two turns into one.", f"messages.{number}"))
     if spoken and spoken[0][1] == "assistant":
-        yield "E006", "the assistant speaks first", "Begin with what the user said.", f"messages.{spoken[0][0]}"
-
-
-def _check_tools(messages: Sequence[Message]) -> Iterator[Finding]:
-    open_calls: dict[str, int] = {}
-    for number, message in enumerate(messages):
-        for call in message.tool_calls or ():
-            open_calls[call.id] = number
-            if not _is_object(call.function.arguments):
-                fix = "Write the arguments as the text of one JSON object."
-                path = f"messages.{number}.tool_calls"
-                yield "E008", f"the arguments of {call.function.name} are not a JSON object", fix, path
-        if message.role == "tool" and open_calls.pop(message.tool_call_id or "", None) is None:
-            fix = "Give it the tool_call_id of a call before it."
-            yield "E007", "a tool's answer belongs to no call", fix, f"messages.{number}.tool_call_id"
-    for identifier, number in open_calls.items():
-        if number != len(messages) - 1:
-            fix = "Add the tool's answer, or end the row with the call."
-            yield "E007", f"the call {identifier!r} has no answer", fix, f"messages.{number}.tool_calls"
-
-
-def _is_object(text: str) -> bool:
-    try:
-        return isinstance(orjson.loads(text), dict)
-    except orjson.JSONDecodeError:
-        return False
-
-
-def _mixed_kinds(rows: Sequence[Row], file: Path) -> Iterator[Problem]:
-    first: dict[str, int] = {}
-    for row in rows:
-        first.setdefault(row.example.kind, row.line)
-    if len(first) > 1:
-        kinds = ", ".join(f"{kind} (first in line {line})" for kind, line in first.items())
-        yield Problem(
-            code="E011",
-            severity="error",
-            message=f"the file has rows of several kinds: {kinds}",
-            fix="Keep one kind per file.",
-            file=str(file),
-            line=sorted(first.values())[1],
-        )
-
-
-def _duplicates(rows: Sequence[Row], file: Path) -> Iterator[Problem]:
-    lines = defaultdict(list)
-    for row in rows:
-        lines[orjson.dumps(row.example.to_json(), option=orjson.OPT_SORT_KEYS)].append(row.line)
-    again = sorted(line for same in lines.values() for line in same[1:])
-    if again:
-        message = f"{_count(again, 'row')} stand there more than once ({_name(again)})"
-        fix = "They count double in training; remove them if that is not meant."
-        yield Problem(code="W101", severity="warning", message=message, fix=fix, file=str(file), line=again[0])
-
-
-def _conflicts(rows: Sequence[Row], file: Path) -> Iterator[Problem]:
-    answers: dict[bytes, set[bytes]] = defaultdict(set)
-    lines: dict[bytes, list[int]] = defaultdict(list)
-    for row in rows:
-        if row.example.kind == "sft":
-            key, answer = prompt_digest(row.example), (row.example.messages or ())[-1]
-            answers[key].add(answer.model_dump_json().encode())
-            lines[key].append(row.line)
-    found = sorted(line for key, same in lines.items() if len(answers[key]) > 1 for line in same)
-    if found:
-        message = f"{_count(found, 'row')} ask the same and are answered differently ({_name(found)})"
-        fix = "Decide for one answer, unless several are right."
-        yield Problem(code="W104", severity="warning", message=message, fix=fix, file=str(file), line=found[0])
-
-
-def _problem(finding: Finding, file: Path, line: int) -> Problem:
-    code, message, fix, path = finding
-    return Problem(code=code, severity="error", message=message, fix=fix, file=str(file), line=line, path=path)
-
-
-def _count(lines: Sequence[int], noun: str) -> str:
-    return f"{len(lines):,} {noun}{'s' if len(lines) != 1 else ''}"
-
-
-def _name(lines: Iterable[int], most: int = 5) -> str:
-    named = list(lines)
-    return f"lines {', '.join(map(str, named[:most]))}" + (", ..." if len(named) > most else "")
+        path = f"messages.{spoken[0][0]}"
+        found.append(Finding("E006", "the assistant speaks first", "Begin with what the user said.", path))
+    return tuple(found)

@@ -1,9 +1,16 @@
 """The canonical row: a superset of OpenAI's chat rows, with no vendor's peculiarities."""
 
 from collections.abc import Iterator
-from typing import Annotated, Any, Literal, Self
+from typing import (
+    Annotated,
+    Any,
+    Literal,
+    NotRequired,  # pydantic reads typing's own only from Python 3.12 on
+    Self,
+)
 
-from pydantic import Field, model_validator
+from pydantic import ConfigDict, Field, model_validator
+from typing_extensions import TypedDict
 
 from tunebridge.spec import SpecModel
 
@@ -11,6 +18,36 @@ Role = Literal["system", "developer", "user", "assistant", "tool"]
 Kind = Literal["sft", "preference", "prompt_only", "kto", "text"]
 Feature = Literal["tools", "images", "reasoning", "weight", "name"]
 """Parts of a row beyond role and text, which not every backend can take."""
+
+
+class TextPart(TypedDict):
+    """A piece of text among other parts."""
+
+    __pydantic_config__ = ConfigDict(extra="forbid")  # type: ignore[misc]  # pydantic's way to say it
+
+    type: Literal["text"]
+    text: str
+
+
+class ImageUrl(TypedDict):
+    """Where an image is: a URL of any kind (https, gs, s3) or a data URI, and how closely it is looked at."""
+
+    __pydantic_config__ = ConfigDict(extra="forbid")  # type: ignore[misc]
+
+    url: str
+    detail: NotRequired[Literal["auto", "low", "high"]]
+
+
+class ImagePart(TypedDict):
+    """An image among other parts."""
+
+    __pydantic_config__ = ConfigDict(extra="forbid")  # type: ignore[misc]
+
+    type: Literal["image_url"]
+    image_url: ImageUrl
+
+
+Part = Annotated[TextPart | ImagePart, Field(discriminator="type")]
 
 
 class FunctionCall(SpecModel):
@@ -32,7 +69,7 @@ class Message(SpecModel):
     """One turn of a conversation."""
 
     role: Role
-    content: str | tuple[dict[str, Any], ...] | None = None
+    content: str | tuple[Part, ...] | None = None
     """Text, a list of parts such as text and images, or nothing beside tool calls."""
     name: str | None = None
     tool_calls: tuple[ToolCall, ...] | None = None
@@ -47,7 +84,7 @@ class Message(SpecModel):
         """Yield what the turn has beyond role and text."""
         if self.tool_calls or self.role == "tool":
             yield "tools"
-        if isinstance(self.content, tuple) and any(part.get("type") != "text" for part in self.content):
+        if isinstance(self.content, tuple) and any(part["type"] != "text" for part in self.content):
             yield "images"
         if self.reasoning is not None:
             yield "reasoning"
@@ -106,3 +143,9 @@ class Example(SpecModel):
     def to_json(self) -> dict[str, Any]:
         """Return the canonical form: the set fields only, as plain JSON values."""
         return self.model_dump(mode="json", exclude_none=True)
+
+
+def row_schema() -> dict[str, Any]:
+    """Return the JSON schema of a canonical row."""
+    schema = Example.model_json_schema()
+    return {"$schema": "https://json-schema.org/draft/2020-12/schema", **schema, "title": "TuneBridge row"}

@@ -19,6 +19,13 @@ CanonicalRow = Mapping[str, Any]
 """`Example.to_json()`: the set fields only, as plain JSON values."""
 
 
+class LocatedRow(NamedTuple):
+    """A canonical row and the line of the file that it came from."""
+
+    line: int
+    row: CanonicalRow
+
+
 class Loss(NamedTuple):
     """Something of a row that the target cannot carry."""
 

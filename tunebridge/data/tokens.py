@@ -4,7 +4,9 @@ One function for the trainer, the preview and the checks, so that what is shown 
 """
 
 import json
+import re
 from collections.abc import Sequence
+from itertools import groupby
 from typing import Any, NamedTuple
 
 from tunebridge.data.example import Example, Message
@@ -23,6 +25,10 @@ class RenderedRow(NamedTuple):
         """Number of tokens that count in the loss; the first token is never predicted."""
         return sum(self.is_trained[1:])
 
+    def cut(self, max_length: int) -> "RenderedRow":
+        """Return the beginning of the row, as it is trained on when it is longer than `max_length` tokens."""
+        return RenderedRow(self.token_ids[:max_length], self.is_trained[:max_length])
+
 
 def render(example: Example, tokenizer: Any) -> RenderedRow:
     """Return the row's tokens and which are trained: the assistant's answers with their end token, or a whole text.
@@ -39,8 +45,13 @@ def render(example: Example, tokenizer: Any) -> RenderedRow:
         raise DataError(f"a turn has the weight {odd:g}, but a turn is either trained or not. Use the weights 0 and 1.")
     if not tokenizer.chat_template:
         raise DataError("the model's tokenizer has no chat template. Choose an instruction-tuned model, or text rows.")
-    marked = _render_marked(example, tokenizer) if "{% generation" in _squeeze(tokenizer.chat_template) else None
+    marked = _render_marked(example, tokenizer) if has_generation_marks(tokenizer) else None
     return marked or _render_by_prefix(example, tokenizer)
+
+
+def has_generation_marks(tokenizer: Any) -> bool:
+    """Whether the chat template says itself what the model writes, with `{% generation %}`."""
+    return re.search(r"\{%-?\s*generation\b", tokenizer.get_chat_template()) is not None
 
 
 def end_tokens(tokenizer: Any) -> set[int]:
@@ -56,6 +67,15 @@ def end_tokens(tokenizer: Any) -> set[int]:
     special = _special_tokens(tokenizer)
     answer = row.token_ids[row.is_trained.index(True) :] if any(row.is_trained) else []
     return ends | set([token for token in answer if token in special][:1])
+
+
+def trained_spans(is_trained: Sequence[bool]) -> list[tuple[int, int]]:
+    """Return where runs of trained tokens begin and end."""
+    spans, end = [], 0
+    for mark, run in groupby(is_trained):
+        start, end = end, end + sum(1 for _ in run)
+        spans += [(start, end)] if mark else []
+    return spans
 
 
 def chat_messages(messages: Sequence[Message]) -> list[dict[str, Any]]:
@@ -78,7 +98,7 @@ def _render_marked(example: Example, tokenizer: Any) -> RenderedRow | None:
     out = _apply_template(example, len(messages), tokenizer, return_assistant_tokens_mask=True)
     ids, mask = list(out["input_ids"]), [bool(mark) for mark in out["assistant_masks"]]
     answers = [message for message in messages if message.role == "assistant"]
-    spans = _spans(mask)
+    spans = trained_spans(mask)
     if len(spans) != len(answers):
         return None
     for (start, end), answer in zip(spans, answers, strict=True):
@@ -92,17 +112,20 @@ def _render_by_prefix(example: Example, tokenizer: Any) -> RenderedRow:
     messages = example.messages or ()
     whole = _tokens(example, len(messages), tokenizer, prompt=False)
     trained = [False] * len(whole)
+    specials = _special_tokens(tokenizer) | {tokenizer.eos_token_id}
     for number, message in enumerate(messages):
         if message.role != "assistant" or message.weight == 0:
             continue
         before = _tokens(example, number, tokenizer, prompt=True)
         after = _tokens(example, number + 1, tokenizer, prompt=False)
-        if whole[: len(before)] != before or whole[: len(after)] != after:
+        kept = _common_prefix(whole, after)
+        # A template may close the whole conversation with a special token; anything else that goes was the answer's.
+        if whole[: len(before)] != before or not specials.issuperset(after[kept:]):
             raise DataError(
                 "the model's chat template changes earlier turns, so the answers cannot be told from the rest. "
                 "Give the tokenizer a template with {% generation %} marks, or rows with one answer each."
             )
-        end = _after_end_token(after, len(before), tokenizer)
+        end = _after_end_token(after[:kept], len(before), specials)
         trained[len(before) : end] = [True] * (end - len(before))
     return RenderedRow(whole, trained)
 
@@ -127,28 +150,20 @@ def _apply_template(example: Example, turns: int, tokenizer: Any, **options: boo
         ) from error
 
 
-def _after_end_token(ids: list[int], start: int, tokenizer: Any) -> int:
+def _after_end_token(ids: list[int], start: int, ends: set[int]) -> int:
     """Return the place after the answer's end token: a template's line break behind it is not trained."""
-    ends = _special_tokens(tokenizer) | {tokenizer.eos_token_id}
     return next((place + 1 for place in range(len(ids) - 1, start - 1, -1) if ids[place] in ends), len(ids))
+
+
+def _common_prefix(one: Sequence[int], other: Sequence[int]) -> int:
+    return next(
+        (place for place, (a, b) in enumerate(zip(one, other, strict=False)) if a != b), min(len(one), len(other))
+    )
 
 
 def _special_tokens(tokenizer: Any) -> set[int]:
     """Return the tokens that no text is turned into, whether or not they have a role such as eos."""
     return {number for number, token in tokenizer.added_tokens_decoder.items() if token.special}
-
-
-def _spans(mask: Sequence[bool]) -> list[tuple[int, int]]:
-    edges = [place for place in range(len(mask) + 1) if _at(mask, place) != _at(mask, place - 1)]
-    return list(zip(edges[::2], edges[1::2], strict=True))
-
-
-def _at(mask: Sequence[bool], place: int) -> bool:
-    return mask[place] if 0 <= place < len(mask) else False
-
-
-def _squeeze(template: str) -> str:
-    return " ".join(template.replace("{%-", "{%").split())
 
 
 def _chat_message(message: Message) -> dict[str, Any]:

@@ -158,7 +158,10 @@ class FakeBackend(Backend):
     def generate(
         self, target: Job | str, prompts: Sequence[Sequence[Message]], parameters: GenerationParameters
     ) -> Iterator[Generation]:
-        """Answer with the last message, turned round."""
+        """Answer with the last message, turned round; a job's model only where its endpoint stands."""
+        if isinstance(target, Job) and self.deployment(target) is None:
+            reason = f"the model has no endpoint. Make one with `tunebridge deploy {target.id}`."
+            raise NotFound(reason, backend="fake", operation="generate")
         for prompt in prompts:
             yield Generation(output=str(prompt[-1].content)[::-1][: parameters.max_tokens], tokens=1)
 

@@ -4,6 +4,7 @@ import math
 import time
 import traceback
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -133,10 +134,14 @@ def check_resume(lab: Lab) -> None:
 
 
 def check_deploy(lab: Lab) -> None:
-    """An endpoint is quoted, made once, seen, and removed with nothing left, where that is declared."""
+    """An endpoint is quoted, made once, seen, and removed with nothing left, where the job needs one."""
     job = lab.finished.job
-    if not lab.info.capabilities.deploy:
-        _must_refuse(lambda: lab.backend.deploy(job), "deploy")
+    needed, declared = lab.backend.needs_endpoint(job), lab.info.capabilities.deploy
+    if needed and not declared:
+        raise ConformanceError("the job's model needs an endpoint, and none can be made")
+    if not needed:
+        for call in (lab.backend.quote, lab.backend.deploy):
+            _must_refuse(partial(call, job), "deploy")
         return
     quoted = lab.backend.quote(job)
     if quoted.usd_per_hour is None and not quoted.price_note:
@@ -168,7 +173,9 @@ def _deployed(lab: Lab) -> Job:
 def check_generate(lab: Lab) -> None:
     """The tuned model answers every prompt, in order, where that is declared."""
     job, parameters = lab.finished.job, GenerationParameters(max_tokens=4)
-    if lab.info.capabilities.deploy and lab.info.capabilities.inference:
+    if lab.info.capabilities.inference and lab.backend.needs_endpoint(job):
+        if _raised(lambda: list(lab.backend.generate(job, QUESTION, parameters))) is None:
+            raise ConformanceError("a model that needs an endpoint answers without one")
         job = _deployed(lab)
     if not lab.info.capabilities.inference:
         _must_refuse(lambda: list(lab.backend.generate(job, QUESTION, parameters)), "generate")

@@ -10,7 +10,7 @@ from pydantic_core import to_jsonable_python
 
 from tunebridge.backend import Backend
 from tunebridge.data.dataset import Dataset, Split
-from tunebridge.data.example import Example, Feature, Message
+from tunebridge.data.example import Example, Feature, FunctionCall, Message, ToolCall
 from tunebridge.errors import PlanError, SpecError
 from tunebridge.plan import CORE_FIELDS, METHOD_KINDS, FieldReport, Plan
 from tunebridge.spec import JobSpec
@@ -41,13 +41,21 @@ SAMPLES: Mapping[str, tuple[Any, Any]] = {
     "metadata": ({"team": "a"}, {"team": "b"}),
     "name": ("one", "two"),
 }
-# One turn of a user for each part of a row that not every backend can take.
-FEATURES: Mapping[Feature, Message] = {
-    "tools": Message(role="tool", content="7", tool_call_id="call-1"),
-    "images": Message(role="user", content=({"type": "image_url", "image_url": {"url": "data:image/png;base64,"}},)),
-    "reasoning": Message(role="user", content="Which?", reasoning="It is not blue."),
-    "weight": Message(role="user", content="Which?", weight=1.0),
-    "name": Message(role="user", content="Which?", name="polly"),
+ASKED, RED = Message(role="user", content="Which colour?"), Message(role="assistant", content="red")
+CALL = ToolCall(id="call-1", function=FunctionCall(name="look", arguments='{"at": "ball"}'))
+TOOL = {"type": "function", "function": {"name": "look", "parameters": {"type": "object", "properties": {}}}}
+PIXEL = "data:image/png;base64,iVBORw0KGgoAAAANSUhEUgAAAAEAAAABCAYAAAAfFcSJAAAADUlEQVR42mNk+M9QDwADhgGAWjR9awAAAABJRU5ErkJggg=="  # noqa: E501
+# A conversation, before its last answer, for each part of a row that not every backend can take.
+FEATURES: Mapping[Feature, tuple[Message, ...]] = {
+    "tools": (
+        ASKED,
+        Message(role="assistant", tool_calls=(CALL,)),
+        Message(role="tool", content="red", tool_call_id="call-1"),
+    ),
+    "images": (Message(role="user", content=({"type": "image_url", "image_url": {"url": PIXEL}},)),),
+    "reasoning": (ASKED, RED.model_copy(update={"reasoning": "It is not blue."}), ASKED),
+    "weight": (ASKED, RED.model_copy(update={"weight": 0.0}), ASKED),
+    "name": (Message(role="user", content="Which colour?", name="polly"),),
 }
 METHODS = ("sft", "dpo", "kto", "reinforcement", "distillation", "continued-pretraining")
 ADAPTERS = ("lora", "rslora", "dora", "qlora", "full")
@@ -182,8 +190,8 @@ def check_features_match_capabilities(lab: Lab) -> None:
     can = lab.info.capabilities
     if "sft" not in can.dataset_kinds:
         raise Skipped("the rows that show it are of kind sft")
-    for feature, turn in FEATURES.items():
-        rows = Dataset(Split((Example(messages=(turn, Message(role="assistant", content="red"))),)))
+    for feature in FEATURES:
+        rows = _rows_with(feature)
         strict = lab.backend.plan(with_field(lab.case.spec, "data.lossy", "error"), rows)
         refused = "data.train" in {line.field for line in strict.refused}
         if refused == (feature in can.dataset_features):
@@ -191,6 +199,13 @@ def check_features_match_capabilities(lab: Lab) -> None:
         told = lab.backend.plan(with_field(lab.case.spec, "data.lossy", "warn"), rows).warnings
         if refused and not any(feature in warning for warning in told):
             raise ConformanceError(f"rows with {feature} lose it and no warning says so")
+
+
+def _rows_with(feature: Feature, rows: int = 12) -> Dataset:
+    """Return some rows that have a feature; as many as services ask for at least."""
+    tools = (TOOL,) if feature == "tools" else None
+    answers = (Message(role="assistant", content=f"red {number}") for number in range(rows))
+    return Dataset(Split(Example(messages=(*FEATURES[feature], answer), tools=tools) for answer in answers))
 
 
 def check_validation_matches_capabilities(lab: Lab) -> None:

@@ -149,13 +149,14 @@ class Wire:
         try:
             if refused := self._authorise(request):
                 return refused
-            route, arguments = self._route(request)
+            route, arguments = self.route(request)
             asked = Request(**{**vars(request), "arguments": arguments})
             return self._with_faults(route, asked) if route.creates else route.handler(asked)
         except Refusal as refusal:
             return refusal.response
 
-    def _route(self, request: Request) -> tuple[Route, Mapping[str, str]]:
+    def route(self, request: Request) -> tuple[Route, Mapping[str, str]]:
+        """Return which handler answers a request, and what its path says; an emulator may override it."""
         for route, pattern in self._routes:
             match = pattern.fullmatch(request.path)
             if match and route.method == request.method:

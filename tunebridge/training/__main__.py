@@ -1,5 +1,8 @@
 """`python -m tunebridge.training RUN_FOLDER`: train, or go on from the last checkpoint.
 
+`torchrun --nproc-per-node N -m tunebridge.training RUN_FOLDER` trains with several processes, on any number of machines
+that share the folder.
+
 Signal handlers, lock and the first event stand before torch is imported, so that a stop at any moment is heard.
 """
 

@@ -22,9 +22,9 @@ class Progress:
 
     step: int = 0
     """Optimizer steps done."""
-    loss_sum: float = 0.0
-    loss_tokens: int = 0
-    """Sum and count behind the next train_loss."""
+    sums: dict[str, float] = field(default_factory=dict)
+    weight: int = 0
+    """Sums of the loss and of further measures behind the next report, and what they are divided by."""
     trained_tokens: int = 0
     total_tokens: int = 0
     compute_seconds: float = 0.0
@@ -68,9 +68,10 @@ class Checkpoints:
         """Write a checkpoint under another name, bring it to disk, rename it, and only then remove old ones."""
         self.folder.mkdir(exist_ok=True)
         target, partial = self.folder / f"step-{progress.step:08d}", self.folder / ".partial"
-        if target.exists():  # stopped again before a step was done; the same step has the same state
+        if _is_whole(target):  # stopped again before a step was done; the same step has the same state
             return target
-        shutil.rmtree(partial, ignore_errors=True)
+        for left in (partial, target):
+            shutil.rmtree(left, ignore_errors=True)
         try:
             partial.mkdir(mode=0o700)
             save_file(snapshot(model), partial / WEIGHTS)
@@ -89,8 +90,12 @@ class Checkpoints:
         return target
 
     def list(self) -> list[Path]:
-        """Return the complete checkpoints, oldest first."""
-        return sorted(self.folder.glob("step-*")) if self.folder.is_dir() else []
+        """Return the complete checkpoints, oldest first.
+
+        On this machine a folder of the right name is complete. One that came back from a bucket may lack files: a
+        machine that was taken away had no time to send them.
+        """
+        return sorted(path for path in self.folder.glob("step-*") if _is_whole(path)) if self.folder.is_dir() else []
 
     def load_newest(
         self, model: nn.Module, optimizer: torch.optim.Optimizer
@@ -104,6 +109,13 @@ class Checkpoints:
         _load_optimizer(model, optimizer, load_file(newest / OPTIMIZER))
         best = load_file(newest / BEST) if (newest / BEST).exists() else None
         return Progress(**json.loads((newest / STATE).read_text())), best
+
+
+def _is_whole(checkpoint: Path) -> bool:
+    """Whether a checkpoint has all its files; the best weights are there when there was a best step."""
+    if not all((checkpoint / name).is_file() for name in (WEIGHTS, OPTIMIZER, STATE)):
+        return False
+    return (checkpoint / BEST).is_file() or json.loads((checkpoint / STATE).read_text())["best_step"] is None
 
 
 def _optimizer_tensors(model: nn.Module, optimizer: torch.optim.Optimizer) -> dict[str, Tensor]:

@@ -27,7 +27,7 @@ RANDOM = "random"
 class AdapterConfig(SpecModel):
     """What is trained."""
 
-    type: Literal["lora", "full"]
+    type: Literal["lora", "rslora", "dora", "qlora", "full"]
     rank: Annotated[int, Field(ge=1)] = 16
     alpha: Annotated[float, Field(gt=0)] = 32.0
     dropout: Annotated[float, Field(ge=0, lt=1)] = 0.0
@@ -42,7 +42,9 @@ class RunConfig(SpecModel):
     base_model: str
     """`tunebridge/nano`, `random`, a model directory or a hub id."""
     adapter: AdapterConfig
-    method: Literal["sft"] = "sft"
+    method: Literal["sft", "dpo"] = "sft"
+    beta: Annotated[float, Field(gt=0)] = 0.1
+    """Strength of the pull towards the base model (dpo)."""
     epochs: Annotated[float, Field(gt=0)]
     max_steps: Annotated[int, Field(ge=1)] | None = None
     batch_size: Annotated[int, Field(ge=1)]
@@ -55,6 +57,8 @@ class RunConfig(SpecModel):
     max_length: Annotated[int, Field(ge=8)]
     seed: Annotated[int, Field(ge=0)]
     too_long: Literal["error", "drop", "truncate"]
+    keep: Literal["best", "last"] = "last"
+    """Whose weights are the result: those of the lowest validation loss, or the last ones."""
     early_stopping_patience: Annotated[int, Field(ge=1)] | None = None
     evaluations: Annotated[int, Field(ge=1)] = 10
     """Validation passes spread evenly over the run, the last one at its end."""

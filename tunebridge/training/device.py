@@ -24,6 +24,8 @@ class Resources:
     reason: str
     tokens_per_pass: int = 0
     """Most tokens of one forward and backward pass; 0 until the model is loaded."""
+    checkpoint_activations: bool = False
+    """Whether activations are computed again for the backward pass, which needs less memory and more time."""
 
     def apply(self) -> None:
         """Set torch's threads."""
@@ -58,7 +60,7 @@ def free_threads() -> int:
 def _threads(wanted: int | str) -> tuple[int, str]:
     if wanted != "auto":
         return int(wanted), f"{wanted} threads, as asked for"
-    cores = _cores()
+    cores = max(1, _cores() // int(os.environ.get("LOCAL_WORLD_SIZE", "1")))
     free = max(1, round(cores - _busy_cores()))
     # OpenMP threads wait for each other by spinning: on busy cores two are many times slower than one.
     return free, f"{free} of {cores} cores {'was' if free == 1 else 'were'} free"

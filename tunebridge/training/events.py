@@ -55,6 +55,19 @@ class EventLog:
             self._is_heard = False
 
 
+class NoLog(EventLog):
+    """Says nothing: the log of a process that trains beside the first one."""
+
+    def __init__(self) -> None:
+        self.attempt = 1
+
+    def close(self) -> None:
+        """Do nothing."""
+
+    def _write(self, record: dict[str, Any]) -> None:
+        return None
+
+
 def _now() -> str:
     return datetime.now(UTC).isoformat()
 

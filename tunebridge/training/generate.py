@@ -10,7 +10,7 @@ import os
 import sys
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
-from typing import IO, Any
+from typing import IO, Any, NamedTuple
 
 from tunebridge.data.example import Message
 from tunebridge.data.tokens import chat_messages, end_tokens
@@ -38,24 +38,37 @@ def main() -> int:
     return 0
 
 
-def answer_all(requests: Sequence[dict[str, Any]], options: argparse.Namespace) -> Iterator[tuple[int, dict[str, Any]]]:
-    """Yield (number of the request, its answer) in the order in which batches are done."""
-    if not requests:
-        return
+class Loaded(NamedTuple):
+    """A model in memory that answers."""
+
+    model: Any
+    tokenizer: Any
+
+
+def load(base_model: str, adapter: Path | None) -> Loaded:
+    """Load a base model, with an adapter merged into it where there is one."""
     import torch
 
     from tunebridge.training import device, models
 
     torch.set_num_threads(device.free_threads())
-    tokenizer = models.load_tokenizer(options.base_model)
-    model = models.load_tuned(options.base_model, options.adapter)
-    ends = _set_generation(model, tokenizer, options)
+    return Loaded(models.load_tuned(base_model, adapter), models.load_tokenizer(base_model))
+
+
+def answer_all(
+    loaded: Loaded, requests: Sequence[dict[str, Any]], *, max_tokens: int, temperature: float, seed: int
+) -> Iterator[tuple[int, dict[str, Any]]]:
+    """Yield (number of the request, its answer) in the order in which batches are done."""
+    import torch
+
+    model, tokenizer = loaded
+    ends = _set_generation(model, tokenizer, temperature)
     prompts = [_prompt(number, request, tokenizer) for number, request in enumerate(requests, start=1)]
     limit = getattr(model.config.get_text_config(), "max_position_embeddings", None) or sys.maxsize
     _check_lengths(prompts, limit)
-    torch.manual_seed(options.seed)
+    torch.manual_seed(seed)
     for batch in batches([len(prompt) for prompt in prompts]):
-        room = min(options.max_tokens, limit - len(prompts[batch[0]]))
+        room = min(max_tokens, limit - len(prompts[batch[0]]))
         with torch.inference_mode():
             outputs = _generate(model, tokenizer.pad_token_id, [prompts[number] for number in batch], room)
         for number, output in zip(batch, outputs, strict=True):
@@ -94,7 +107,7 @@ def _answer_into(
     """Write each answer as soon as all before it are there."""
     waiting: dict[int, dict[str, Any]] = {}
     written = 0
-    for done, (number, answer) in enumerate(answer_all(requests, options), start=1):
+    for done, (number, answer) in enumerate(_answers(requests, options), start=1):
         waiting[number] = {"id": requests[number].get("id"), **answer}
         while written in waiting:
             file.write(json.dumps(waiting.pop(written), ensure_ascii=False) + "\n")
@@ -102,6 +115,12 @@ def _answer_into(
         if done % BATCH_ROWS == 0 or done == len(requests):
             file.flush()
             say(done)
+
+
+def _answers(requests: Sequence[dict[str, Any]], options: argparse.Namespace) -> Iterator[tuple[int, dict[str, Any]]]:
+    if requests:
+        knobs = {"max_tokens": options.max_tokens, "temperature": options.temperature, "seed": options.seed}
+        yield from answer_all(load(options.base_model, options.adapter), requests, **knobs)
 
 
 def _read(name: str) -> list[dict[str, Any]]:
@@ -140,13 +159,13 @@ def _check_lengths(prompts: Sequence[Sequence[int]], limit: int) -> None:
             )
 
 
-def _set_generation(model: Any, tokenizer: Any, options: argparse.Namespace) -> frozenset[int]:
+def _set_generation(model: Any, tokenizer: Any, temperature: float) -> frozenset[int]:
     """Replace the model's own sampling settings, and return the tokens at which an answer ends."""
     from transformers import GenerationConfig
 
     own = model.generation_config.eos_token_id
     ends = end_tokens(tokenizer) | ({own} if isinstance(own, int) else set(own or ()))
-    sampling = {"do_sample": True, "temperature": options.temperature, "top_k": 0} if options.temperature else {}
+    sampling = {"do_sample": True, "temperature": temperature, "top_k": 0} if temperature else {}
     model.generation_config = GenerationConfig(  # type: ignore[no-untyped-call]
         pad_token_id=tokenizer.pad_token_id, eos_token_id=sorted(ends) or None, **sampling
     )

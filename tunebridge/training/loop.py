@@ -2,27 +2,26 @@
 
 import math
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import torch
-from torch import Tensor, nn
-from torch.nn import functional
 
-from tunebridge.data.tokens import RenderedRow
 from tunebridge.errors import TuneBridgeError
 from tunebridge.training import checkpoints, schedule
 from tunebridge.training.checkpoints import Checkpoints
 from tunebridge.training.config import RunConfig
 from tunebridge.training.device import Resources
 from tunebridge.training.events import EventLog
-from tunebridge.training.packing import FlatBatch, RenderedSplit, flat_batches, step_rows
-
-LOGS_PER_RUN = 100
-"""Train losses that are kept; at fixed steps, so that a resumed run keeps the same ones."""
-PROGRESS_SECONDS, PROGRESS_SHARE = 2.0, 0.01
-"""A sign of life after so long, or after this share of the time so far where that is longer."""
+from tunebridge.training.memory import smaller
+from tunebridge.training.objective import Objective, Outcome
+from tunebridge.training.optimizer import adamw
+from tunebridge.training.packing import FlatBatch, flat_batches, step_rows
+from tunebridge.training.process import is_out_of_memory
+from tunebridge.training.ranks import Ranks
+from tunebridge.training.report import Reporter
+from tunebridge.training.rows import RenderedSplit, Unit
 
 
 class NonFiniteLoss(TuneBridgeError):
@@ -35,34 +34,36 @@ class Loop:
 
     run: RunConfig
     model: Any
+    objective: Objective
     train: RenderedSplit
     validation: RenderedSplit | None
     log: EventLog
     checkpoints: Checkpoints
     resources: Resources
     should_stop: Callable[[], bool]
+    ranks: Ranks = Ranks()
+    on_smaller_passes: Callable[[Resources], None] = lambda resources: None
+    """Told when memory ran out and the passes were made smaller."""
 
     def __post_init__(self) -> None:
         self.device = torch.device(self.resources.device)
-        self.optimizer = _optimizer(self.model, self.run)
+        self.optimizer = adamw(self.model, self.run)
         self.progress, self.best = self.checkpoints.load_newest(self.model, self.optimizer)
+        rows = len(self.train.units)
         self.total = schedule.total_steps(
-            len(self.train.rows),
-            batch_size=self.run.batch_size,
-            epochs=self.run.epochs,
-            max_steps=self.run.max_steps,
+            rows, batch_size=self.run.batch_size, epochs=self.run.epochs, max_steps=self.run.max_steps
         )
+        self.steps_per_epoch = -(-rows // self.run.batch_size)
+        self.reporter = Reporter(self.log, self.progress, self.total, self.steps_per_epoch)
         self._evaluations = schedule.evaluation_steps(self.total, self.run.evaluations) if self.validation else ()
-        self._log_every = max(1, self.total // LOGS_PER_RUN)
         self._warmup = math.ceil(self.total * self.run.warmup_ratio)
         self._marks = (time.monotonic(), time.process_time())
-        self._window = (time.monotonic(), self.progress.total_tokens)
-        self._last_checkpoint = self._last_sign = time.monotonic()
+        self._last_checkpoint = time.monotonic()
 
     def go(self) -> bool:
         """Train to the end and return True, or to the next step's end and return False when told to stop."""
         while self.progress.step < self.total and not self.progress.stopped_early:
-            if self.should_stop():
+            if self.ranks.any(self.should_stop()):
                 self.save()
                 return False
             self._step()
@@ -75,37 +76,62 @@ class Loop:
     @property
     def epochs_done(self) -> float:
         """Passes over the training rows so far; a last, smaller batch of an epoch counts as a batch."""
-        return self.progress.step / -(-len(self.train.rows) // self.run.batch_size)
+        return self.progress.step / self.steps_per_epoch
 
     def save(self) -> None:
-        """Write a checkpoint."""
+        """Write a checkpoint; of several processes the first one does."""
         self._note_times()
-        path = self.checkpoints.save(self.model, self.optimizer, self.progress, self.best)
+        if self.ranks.is_first:
+            self._write_checkpoint()
+        self.ranks.wait()
         self._last_checkpoint = time.monotonic()
+
+    def _write_checkpoint(self) -> None:
+        path = self.checkpoints.save(self.model, self.optimizer, self.progress, self.best)
         step = self.progress.step
         self.log.event(f"checkpoint-{step}", "checkpoint", f"checkpoint after step {step}", step=step, path=path.name)
 
     def _step(self) -> None:
-        """Do one optimizer step: the loss is the mean over all its trained tokens, however it is cut into passes."""
-        step = self.progress.step
-        chosen = step_rows(step, len(self.train.rows), batch_size=self.run.batch_size, seed=self.run.seed)
-        rows = [self.train.rows[number] for number in chosen]
-        trained = sum(row.trained_tokens for row in rows)
-        loss = 0.0
-        self.model.train()
-        for number, batch in enumerate(self._flat(rows)):
-            # Dropout is a function of seed and step, so a resumed run needs no random state.
-            torch.manual_seed(hash((self.run.seed, step, number)) % 2**63)
-            part = summed_loss(self.model, batch, self.resources) / trained
-            part.backward()  # type: ignore[no-untyped-call]
-            loss += part.item()
-        self._check_finite("loss", loss, chosen)
+        """Do one optimizer step: the loss is the mean over its units, however they are cut into passes."""
+        step, progress = self.progress.step, self.progress
+        chosen = step_rows(step, len(self.train.units), batch_size=self.run.batch_size, seed=self.run.seed)
+        units = [self.train.units[number] for number in chosen]
+        weight = sum(self.objective.weight(unit) for unit in units)
+        sums = self.ranks.add(self._gradients(self.ranks.own(units), weight))
+        self.ranks.add_gradients(checkpoints.trainable(self.model).values())
+        self._check_finite("loss", sums["loss"] / weight, chosen)
         self._update(step, chosen)
-        self.progress.step += 1
-        self.progress.loss_sum += loss * trained
-        self.progress.loss_tokens += trained
-        self.progress.trained_tokens += trained
-        self.progress.total_tokens += sum(len(row.token_ids) for row in rows)
+        progress.step += 1
+        progress.weight += weight
+        for name, value in sums.items():
+            progress.sums[name] = progress.sums.get(name, 0.0) + value
+        progress.trained_tokens += sum(unit.trained_tokens for unit in units)
+        progress.total_tokens += sum(unit.tokens for unit in units)
+
+    def _gradients(self, units: Sequence[Unit], weight: int) -> dict[str, float]:
+        """Compute the step's gradients and return its sums; smaller passes are tried when memory runs out."""
+        while True:
+            try:
+                return self._passes(units, weight)
+            except (RuntimeError, MemoryError) as error:
+                if not is_out_of_memory(error):
+                    raise
+            # Here, behind the except clause, nothing holds the failed pass's tensors any more.
+            self.optimizer.zero_grad()
+            self.resources = smaller(self.resources, max(unit.tokens for unit in units), self.run)
+            self.on_smaller_passes(self.resources)
+
+    def _passes(self, units: Sequence[Unit], weight: int) -> dict[str, float]:
+        sums = {"loss": 0.0}
+        self.model.train()
+        for number, batch in enumerate(self._flat(units)):
+            # Dropout is a function of seed and step, so a resumed run needs no random state.
+            part = number * self.ranks.count + self.ranks.rank
+            torch.manual_seed(hash((self.run.seed, self.progress.step, part)) % 2**63)
+            outcome = self.objective.measure(self.model, batch, self.resources)
+            (outcome.loss / weight).backward()  # type: ignore[no-untyped-call]
+            _add(sums, outcome)
+        return sums
 
     def _check_finite(self, name: str, value: float, chosen: Sequence[int]) -> None:
         if not math.isfinite(value):
@@ -129,83 +155,56 @@ class Loop:
 
     def _after_step(self) -> None:
         step = self.progress.step
-        if step % self._log_every == 0 or step == self.total:
-            self._report()
-        elif time.monotonic() - self._last_sign > max(PROGRESS_SECONDS, PROGRESS_SHARE * self.progress.wall_seconds):
-            self._show_progress(self.progress.loss_sum / self.progress.loss_tokens)
+        self.reporter.after_step()
         if step in self._evaluations:
             self._evaluate()
         if step < self.total and self._is_over_time():
             self.progress.stopped_early = f"budget.max_hours {self.run.max_hours:g} was reached"
             self.log.event("stopped-early", "warning", f"{self.progress.stopped_early}; the result so far is kept")
-        if time.monotonic() - self._last_checkpoint >= self.run.checkpoint_seconds and step < self.total:
+        is_due = time.monotonic() - self._last_checkpoint >= self.run.checkpoint_seconds
+        if step < self.total and self.ranks.any(is_due):
             self.save()
 
-    def _report(self) -> None:
-        progress = self.progress
-        loss = progress.loss_sum / progress.loss_tokens
-        progress.loss_sum, progress.loss_tokens = 0.0, 0
-        progress.last_losses["train_loss"] = loss
-        self.log.metric("train_loss", loss, progress.step)
-        self.log.metric("learning_rate", progress.last_losses["learning_rate"], progress.step)
-        self._show_progress(loss)
-
-    def _show_progress(self, loss: float) -> None:
-        progress, now = self.progress, time.monotonic()
-        since, tokens = self._window
-        speed = (progress.total_tokens - tokens) / max(now - since, 1e-9)
-        left = (self.total - progress.step) * progress.total_tokens / progress.step / max(speed, 1e-9)
-        self._window, self._last_sign = (now, progress.total_tokens), now
-        self.log.event(
-            f"progress-{progress.step}",
-            "progress",
-            f"step {progress.step}/{self.total}, loss {loss:.4f}",
-            step=progress.step,
-            total_steps=self.total,
-            epoch=round(self.epochs_done, 2),
-            loss=loss,
-            tokens_per_second=round(speed),
-            seconds_left=round(left, 1),
-        )
-
     def _evaluate(self) -> None:
-        """Measure the loss on the validation rows and decide whether it is still worth going on."""
-        assert self.validation is not None
-        loss, progress = self.validation_loss(), self.progress
+        """Measure the validation rows and decide which weights are kept and whether it is worth going on."""
+        measured, progress = self.validate(), self.progress
+        loss = measured["validation_loss"]
         if not math.isfinite(loss):
             raise NonFiniteLoss(
                 f"the validation loss is {loss} after step {progress.step}. Lower hyperparameters.learning_rate."
             )
-        progress.last_losses["validation_loss"] = loss
-        self.log.metric("validation_loss", loss, progress.step)
-        if self.run.early_stopping_patience is None:
-            return
+        self.reporter.measured(measured)
+        self.reporter.validated(measured)
         if progress.best_loss is None or loss < progress.best_loss:
             progress.best_loss, progress.best_step, progress.without_improvement = loss, progress.step, 0
-            self.best = checkpoints.snapshot(self.model)
+            self.best = checkpoints.snapshot(self.model) if self.run.keep == "best" else None
             return
         progress.without_improvement += 1
-        if progress.without_improvement >= self.run.early_stopping_patience:
-            progress.stopped_early = (
-                f"the validation loss has not improved since step {progress.best_step}, whose weights are kept"
-            )
+        patience = self.run.early_stopping_patience
+        if patience is not None and progress.without_improvement >= patience:
+            kept = ", whose weights are kept" if self.run.keep == "best" else ""
+            progress.stopped_early = f"the validation loss has not improved since step {progress.best_step}{kept}"
             self.log.event("stopped-early", "log", progress.stopped_early)
 
     @torch.no_grad()
-    def validation_loss(self) -> float:
-        """Return the mean loss over the trained tokens of all validation rows."""
+    def validate(self) -> dict[str, float]:
+        """Return the means over all validation rows, each with `validation_` before its name."""
         assert self.validation is not None
         self.model.eval()
-        rows = self.validation.rows
-        total = sum(summed_loss(self.model, batch, self.resources).item() for batch in self._flat(rows))
-        return total / sum(row.trained_tokens for row in rows)
+        units = self.validation.units
+        sums: dict[str, float] = {}
+        for batch in self._flat(self.ranks.own(units)):
+            _add(sums, self.objective.measure(self.model, batch, self.resources))
+        weight = sum(self.objective.weight(unit) for unit in units)
+        return {f"validation_{name}": value / weight for name, value in self.ranks.add(sums).items()}
 
-    def _flat(self, rows: Sequence[RenderedRow]) -> Any:
-        return flat_batches(rows, max_tokens=self.resources.tokens_per_pass, device=self.device)
+    def _flat(self, units: Sequence[Unit]) -> Iterator[FlatBatch]:
+        return flat_batches(units, max_tokens=self.resources.tokens_per_pass, device=self.device)
 
     def _is_over_time(self) -> bool:
         self._note_times()
-        return self.run.max_hours is not None and self.progress.wall_seconds >= self.run.max_hours * 3600
+        hours = self.run.max_hours
+        return hours is not None and self.ranks.any(self.progress.wall_seconds >= hours * 3600)
 
     def _note_times(self) -> None:
         wall, compute = time.monotonic(), time.process_time()
@@ -214,23 +213,6 @@ class Loop:
         self._marks = (wall, compute)
 
 
-def summed_loss(model: nn.Module, batch: FlatBatch, resources: Resources) -> Tensor:
-    """Return the cross-entropy summed over the trained tokens; logits are made at their places only."""
-    with torch.autocast(resources.device, torch.bfloat16, enabled=resources.dtype == "bfloat16"):
-        logits = model(
-            input_ids=batch.token_ids,
-            position_ids=batch.position_ids,
-            use_cache=False,
-            logits_to_keep=batch.places,
-            layout=batch.layout,
-        ).logits[0]
-    return functional.cross_entropy(logits.float(), batch.targets, reduction="sum")
-
-
-def _optimizer(model: nn.Module, run: RunConfig) -> torch.optim.Optimizer:
-    """AdamW with transformers' defaults; biases and norms do not decay."""
-    named = checkpoints.trainable(model)
-    decaying = [parameter for parameter in named.values() if parameter.ndim > 1]
-    others = [parameter for parameter in named.values() if parameter.ndim <= 1]
-    groups = [{"params": decaying, "weight_decay": run.weight_decay}, {"params": others, "weight_decay": 0.0}]
-    return torch.optim.AdamW([group for group in groups if group["params"]], lr=run.learning_rate, fused=True)
+def _add(sums: dict[str, float], outcome: Outcome) -> None:
+    for name, value in {"loss": outcome.loss.item(), **outcome.sums}.items():
+        sums[name] = sums.get(name, 0.0) + value

@@ -1,13 +1,16 @@
-"""How much memory a run needs, so that a batch is cut to what fits before it fails."""
+"""How much memory a run needs, so that a batch is cut to what fits before it fails, and again when it did not."""
 
 import sys
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import torch
 
-from tunebridge.errors import SpecError
+from tunebridge.errors import SpecError, TuneBridgeError
 from tunebridge.training.attention import EXPLICIT_MAX_LENGTH
+from tunebridge.training.config import RunConfig
+from tunebridge.training.device import Resources
 
 SHARE_TO_USE = 0.6
 """Share of the free memory that activations may take; the estimate is rough."""
@@ -15,28 +18,79 @@ PREFERRED_TOKENS = {"cpu": 4096, "cuda": 16384}
 """Tokens per flat sequence beyond which a larger one is no faster."""
 # What autograd keeps, measured over shapes, adapters and formats; the estimate is 1.1 to 1.8 times as much.
 BYTES_PER_HIDDEN_UNIT, BYTES_PER_INNER_UNIT, BYTES_PER_ATTENTION_WEIGHT, BYTES_PER_LOGIT = 48, 8, 6, 12
+EXPLICIT_MAX_TOKENS = max(EXPLICIT_MAX_LENGTH.values())
 BYTES_PER_TRAINED_WEIGHT = 12
 """A gradient and AdamW's two averages."""
 
 
-def tokens_per_pass(model: Any, longest_row: int, device: str) -> int:
-    """Return how many tokens one forward and backward pass may have; SpecError when the longest row does not fit."""
+class OutOfMemory(TuneBridgeError):
+    """Memory ran out, and there is nothing left that could be made smaller without the user's word."""
+
+    exit_code = 2
+
+
+@dataclass(frozen=True)
+class Fit:
+    """How a run is made to fit."""
+
+    tokens_per_pass: int
+    checkpoint_activations: bool = False
+    """Whether each layer's activations are computed again for the backward pass instead of kept."""
+
+
+def fit(model: Any, longest: int, device: str) -> Fit:
+    """Return how many tokens one forward and backward pass may have; SpecError when the longest unit does not fit.
+
+    Activations are kept where they fit, which is faster, and computed again where only that fits.
+    """
     free, training = _free_bytes(device), optimizer_bytes(model)
     if training > free:
         raise SpecError(
-            f"Training {training // BYTES_PER_TRAINED_WEIGHT:,} weights needs {training / 2**30:.1f} GiB of memory for "
-            f"gradients and optimizer, and {free / 2**30:.1f} GiB are free. Choose the lora adapter instead of full "
+            f"Training {training // BYTES_PER_TRAINED_WEIGHT:,} weights needs {_size(training)} of memory for "
+            f"gradients and optimizer, and {_size(free)} are free. Choose the lora adapter instead of full "
             f"fine-tuning, a smaller rank, or a smaller base model."
         )
-    per_token = activation_bytes_per_token(model.config, longest_row)
-    fits = int((free - training) * SHARE_TO_USE / per_token)
-    if longest_row > fits:
-        raise SpecError(
-            f"A row of {longest_row} tokens needs about {longest_row * per_token / 2**30:.1f} GiB of memory, and "
-            f"{(free - training) / 2**30:.1f} GiB are free. Set hyperparameters.max_length to {max(fits, 8)} or "
-            f"less, or choose a smaller base model."
-        )
-    return max(longest_row, min(PREFERRED_TOKENS[device], fits))
+    for again in (False, True):
+        per_token = activation_bytes_per_token(model.config, longest, checkpointed=again)
+        fits = int((free - training) * SHARE_TO_USE / per_token)
+        if longest <= fits:
+            return Fit(max(longest, min(PREFERRED_TOKENS[device], fits)), again)
+    raise SpecError(
+        f"A row of {longest} tokens needs about {_size(longest * per_token)} of memory, even with its "
+        f"activations computed again for the backward pass, and {_size(free - training)} are free. Set "
+        f"hyperparameters.max_length to {max(fits, 8)} or less, or choose a smaller base model."
+    )
+
+
+def fitted(resources: Resources, found: Fit) -> Resources:
+    """Return the resources with the size of their passes."""
+    return replace(
+        resources, tokens_per_pass=found.tokens_per_pass, checkpoint_activations=found.checkpoint_activations
+    )
+
+
+def smaller(resources: Resources, longest: int, run: RunConfig) -> Resources:
+    """Return what to try after memory ran out: half the pass, then activations computed again; else OutOfMemory.
+
+    `longest` is the largest unit of the step, which cannot be cut.
+    """
+    if resources.tokens_per_pass > longest:
+        return replace(resources, tokens_per_pass=max(longest, resources.tokens_per_pass // 2))
+    if not resources.checkpoint_activations:
+        return replace(resources, checkpoint_activations=True)
+    raise OutOfMemory(
+        f"Memory ran out with a single row of {longest} tokens, its activations already computed again instead of "
+        f"kept; batch_size {run.batch_size} plays no part in that. {_would_fit(longest, resources, run)}"
+    )
+
+
+def _would_fit(longest: int, resources: Resources, run: RunConfig) -> str:
+    choices = [f"Set hyperparameters.max_length to {max(8, longest // 2)}"]
+    if run.adapter.type == "full":
+        choices.append("choose the adapter lora, which needs no optimizer state for the frozen weights")
+    if resources.dtype == "float32" and resources.device == "cuda":
+        choices.append("set options.local.dtype to bfloat16")
+    return ", ".join([*choices, "or choose a smaller base model"]) + "."
 
 
 def optimizer_bytes(model: Any) -> int:
@@ -45,14 +99,23 @@ def optimizer_bytes(model: Any) -> int:
     return int(trained * BYTES_PER_TRAINED_WEIGHT)
 
 
-def activation_bytes_per_token(config: Any, longest_row: int) -> int:
-    """Return the bytes that one token's activations and logits take in training."""
+def activation_bytes_per_token(config: Any, longest_row: int, *, checkpointed: bool = False) -> int:
+    """Return the bytes that one token's activations and logits take in training.
+
+    `checkpointed`: each layer keeps its input only, and one layer at a time has its activations.
+    """
     config = config.get_text_config()
     inner = getattr(config, "intermediate_size", None) or 4 * config.hidden_size
     # Longer rows go through the fused kernel, which keeps no attention weights.
-    attention = config.num_attention_heads * min(longest_row, EXPLICIT_MAX_LENGTH) * BYTES_PER_ATTENTION_WEIGHT
+    attention = config.num_attention_heads * min(longest_row, EXPLICIT_MAX_TOKENS) * BYTES_PER_ATTENTION_WEIGHT
     layer = config.hidden_size * BYTES_PER_HIDDEN_UNIT + inner * BYTES_PER_INNER_UNIT + attention
-    return int(config.num_hidden_layers * layer + config.vocab_size * BYTES_PER_LOGIT)
+    layers = config.num_hidden_layers
+    kept = layers * config.hidden_size * 4 + layer if checkpointed else layers * layer
+    return int(kept + config.vocab_size * BYTES_PER_LOGIT)
+
+
+def _size(bytes_: int) -> str:
+    return f"{bytes_ / 2**30:.1f} GiB" if bytes_ >= 2**30 else f"{bytes_ / 2**20:.0f} MiB"
 
 
 def _free_bytes(device: str) -> int:

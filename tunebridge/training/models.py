@@ -3,49 +3,53 @@
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
 import torch
 
-from tunebridge.errors import DataError, SpecError
+from tunebridge.errors import MissingDependency, SpecError
 from tunebridge.training import attention
-from tunebridge.training.config import RANDOM, AdapterConfig
+from tunebridge.training.config import RANDOM
 from tunebridge.training.sources import locate
+from tunebridge.training.tokenizer import hub_errors
+from tunebridge.training.tokenizer import load_tokenizer as load_tokenizer
 
 
-def load_tokenizer(name: str) -> Any:
-    """Return the tokenizer of a base model."""
-    from transformers import AutoTokenizer
+def load_base(name: str, *, seed: int = 0, flat: bool = False, in_4_bits_on: str | None = None) -> Any:
+    """Return a base model in float32; `flat` with attention over flat sequences.
 
-    source = locate(name)
-    with _hub_errors(name):
-        tokenizer = AutoTokenizer.from_pretrained(source.folder or source.name, trust_remote_code=False)
-    if tokenizer.pad_token_id is None:
-        tokenizer.pad_token = tokenizer.eos_token
-    return tokenizer
-
-
-def load_base(name: str, *, seed: int = 0, flat: bool = False) -> Any:
-    """Return a base model in float32; `flat` with the trainer's attention over flat sequences.
+    `in_4_bits_on` is a device: the linear layers lie there in 4 bits.
 
     The name `random` gives the shipped model's shape with weights drawn from `seed`.
     """
-    model = _load_base(name, seed)
+    model = _load_base(name, seed, _four_bits(in_4_bits_on) if in_4_bits_on else {})
     if flat:
         attention.use(model)
     return model
 
 
-def _load_base(name: str, seed: int) -> Any:
+def _four_bits(device: str) -> dict[str, Any]:
+    """Return how transformers loads a model in 4 bits (NF4, as in QLoRA); MissingDependency without bitsandbytes."""
+    if find_spec("bitsandbytes") is None:
+        raise MissingDependency("bitsandbytes", backend="local", extra="qlora")
+    from transformers import BitsAndBytesConfig
+
+    quantization: Any = BitsAndBytesConfig
+    config = quantization(load_in_4bit=True, bnb_4bit_quant_type="nf4", bnb_4bit_use_double_quant=True)
+    return {"quantization_config": config, "device_map": {"": device}}
+
+
+def _load_base(name: str, seed: int, options: dict[str, Any]) -> Any:
     from transformers import AutoConfig, AutoModelForCausalLM
     from transformers.utils import logging
 
     logging.disable_progress_bar()  # type: ignore[no-untyped-call]
     source = locate(name)
     place = source.folder or source.name
-    options: dict[str, Any] = {"trust_remote_code": False}
-    with _hub_errors(name):
+    options = {"trust_remote_code": False, **options}
+    with hub_errors(name):
         if name == RANDOM:
             torch.manual_seed(seed)
             config = AutoConfig.from_pretrained(place)
@@ -55,33 +59,24 @@ def _load_base(name: str, seed: int) -> Any:
         return AutoModelForCausalLM.from_pretrained(place, dtype=torch.float32, use_safetensors=True, **options)
 
 
-def add_adapter(model: Any, config: AdapterConfig, *, seed: int) -> Any:
-    """Return the model with a fresh LoRA adapter, its start drawn from `seed`; other weights are frozen."""
-    from peft import LoraConfig, get_peft_model
-
-    torch.manual_seed(seed)
-    lora = LoraConfig(
-        r=config.rank,
-        lora_alpha=config.alpha,  # type: ignore[arg-type]  # a float works; the annotation says int
-        lora_dropout=config.dropout,
-        target_modules=list(config.target_modules) if config.target_modules else "all-linear",
-        task_type="CAUSAL_LM",
-    )
+def checkpoint_activations(model: Any) -> None:
+    """Let each layer keep its input only and compute the rest again for the backward pass; SpecError if it cannot."""
     try:
-        with _quiet():
-            return get_peft_model(model, lora)
+        model.activation_checkpointing_enable()
     except ValueError as error:
-        raise SpecError(f"The adapter does not fit the model: {error}. Change method.adapter.target_modules.") from None
+        raise SpecError(
+            f"The run does not fit into memory: {error} Lower hyperparameters.max_length, or choose a smaller model.",
+            key="hyperparameters.max_length",
+        ) from None
 
 
 def load_tuned(base_model: str, adapter: Path | None) -> Any:
     """Return a model for generation, with the adapter merged into the weights; on a GPU where there is one."""
+    from tunebridge.training.adapters import merged
+
     model = load_base(base_model)
     if adapter is not None:
-        from peft import PeftModel
-
-        with _quiet():
-            model = PeftModel.from_pretrained(model, str(adapter), use_safetensors=True).merge_and_unload()
+        model = merged(model, adapter)
     if torch.cuda.is_available():
         model = model.to("cuda", torch.bfloat16 if torch.cuda.is_bf16_supported() else torch.float32)
     return model.eval()
@@ -109,34 +104,10 @@ def weights_folder(name: str) -> Path | None:
     return Path(found).parent if found else None
 
 
-def check_tokenizer(model: Any, tokenizer: Any) -> None:
-    """Raise DataError when the tokenizer has tokens that the model has no row for."""
-    rows = model.get_input_embeddings().weight.shape[0]
-    if len(tokenizer) > rows:
-        raise DataError(f"the tokenizer has {len(tokenizer)} tokens, the model {rows}. Use the model's own tokenizer.")
-
-
 @contextmanager
-def _quiet() -> Iterator[None]:
+def quiet() -> Iterator[None]:
     """Keep warnings that peft causes inside transformers, and that no user can act on, out of the log."""
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", category=FutureWarning, module="transformers")
+        warnings.filterwarnings("ignore", message="fan_in_fan_out is set to")  # peft then sets it right itself
         yield
-
-
-class _hub_errors:  # a context manager
-    """Turn what transformers says of a missing or unreachable model into one clear sentence."""
-
-    def __init__(self, name: str) -> None:
-        self._name = name
-
-    def __enter__(self) -> None:
-        return None
-
-    def __exit__(self, kind: object, error: BaseException | None, trace: object) -> None:
-        if isinstance(error, OSError | ValueError) and not isinstance(error, SpecError):
-            first = str(error).strip().split("\n")[0]
-            raise SpecError(
-                f"The base model {self._name!r} cannot be loaded: {first}. Give a model folder, a hub id that "
-                f"this machine can reach, or tunebridge/nano."
-            ) from error

@@ -16,6 +16,9 @@ class TrainerOptions(SpecModel):
     """CPU threads; `auto` takes the cores that are free."""
     dtype: Literal["auto", "float32", "bfloat16"] = "auto"
     """Number format of the forward and backward pass; `auto` takes bfloat16 where the machine has it natively."""
+    keep: Literal["best", "last"] | None = None
+    """Whose weights are the result: those of the lowest validation loss, or the last ones; unset: the best with early
+    stopping, else the last."""
     checkpoint_seconds: Annotated[float, Field(ge=0)] = 30.0
     """Seconds between two checkpoints; 0 writes one after every step."""
     keep_checkpoints: Annotated[int, Field(ge=1)] = 2

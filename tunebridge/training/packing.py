@@ -1,101 +1,44 @@
-"""From rendered rows to the flat sequences that one optimizer step computes; no token of padding is among them."""
+"""From units to the flat sequences that one optimizer step computes; no token of padding is among them."""
 
 import random
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
-from typing import Any
 
 import torch
 from torch import Tensor
 
-from tunebridge.data.dataset import Split
-from tunebridge.data.example import Example
-from tunebridge.data.tokens import RenderedRow, render
-from tunebridge.errors import DataError
+from tunebridge.data.tokens import RenderedRow
 from tunebridge.training.attention import Layout, layout
-from tunebridge.training.config import TRAIN_FILE, RunConfig
+from tunebridge.training.rows import Unit
+from tunebridge.training.sharing import Shared, apart, share
 
-MAX_LINES_NAMED = 5
+MIN_SHARED_PART = 0.05
+"""Beginnings are shared when that saves at least this part of the tokens."""
 
 
 @dataclass(frozen=True)
 class FlatBatch:
-    """Rows one after the other."""
+    """Rows one after the other; beginnings that they have in common may lie there once."""
 
     token_ids: Tensor
     """(1, tokens)."""
     position_ids: Tensor
-    """(1, tokens), from 0 in each row."""
+    """(1, tokens), counted from the beginning of the row."""
     places: Tensor
-    """Places whose next token is trained."""
+    """Places whose next token is trained; one that several rows share is there for each of them."""
     targets: Tensor
     """The trained tokens, one for each of `places`."""
+    owners: Tensor
+    """Number of the row in this batch, for each of `places`."""
     layout: Layout
+    reference: Tensor | None = None
+    """Log-probability of each row under the base model, where it was computed beforehand."""
 
     @property
     def tokens(self) -> int:
-        """Number of tokens; none is padding."""
+        """Number of tokens that are computed; none is padding."""
         return self.token_ids.shape[1]
-
-
-@dataclass(frozen=True)
-class RenderedSplit:
-    """A split as the model sees it, and what became of rows that were too long."""
-
-    rows: tuple[RenderedRow, ...]
-    lines: tuple[int, ...]
-    """Line of each row in its file, counted from 1."""
-    dropped: int = 0
-    truncated: int = 0
-
-
-def render_split(split: Split, tokenizer: Any, run: RunConfig, *, file: str = TRAIN_FILE) -> RenderedSplit:
-    """Render every row and apply the policy for rows that are too long.
-
-    DataError, with the first such line of `file`, where a row cannot be rendered, is too long, or teaches nothing.
-    """
-    rows: list[tuple[int, RenderedRow]] = []
-    too_long: list[int] = []
-    for line, example in enumerate(split, start=1):
-        row = _render(example, tokenizer, (file, line))
-        if len(row.token_ids) > run.max_length:
-            too_long.append(line)
-            if run.too_long == "drop":
-                continue
-            row = RenderedRow(row.token_ids[: run.max_length], row.is_trained[: run.max_length])
-        rows.append((line, row))
-    if too_long and run.too_long == "error":
-        raise DataError(
-            f"{len(too_long)} rows are longer than max_length {run.max_length} ({_name(too_long)}). Raise "
-            f"hyperparameters.max_length, or set data.too_long to drop or truncate.",
-            file=file,
-            line=too_long[0],
-        )
-    empty = [line for line, row in rows if row.trained_tokens == 0]
-    if empty:
-        raise DataError(
-            f"{len(empty)} rows have no trained token ({_name(empty)}), so nothing is learnt from them. Remove them, "
-            f"or raise max_length where their answers were cut off.",
-            file=file,
-            line=empty[0],
-        )
-    if not rows:
-        raise DataError("no row is left. Add rows, or raise hyperparameters.max_length.", file=file)
-    cut = len(too_long)
-    return RenderedSplit(
-        rows=tuple(row for _, row in rows),
-        lines=tuple(line for line, _ in rows),
-        dropped=cut if run.too_long == "drop" else 0,
-        truncated=cut if run.too_long == "truncate" else 0,
-    )
-
-
-def _render(example: Example, tokenizer: Any, place: tuple[str, int]) -> RenderedRow:
-    try:
-        return render(example, tokenizer)
-    except DataError as error:
-        raise DataError(str(error), file=place[0], line=place[1]) from error
 
 
 @lru_cache(maxsize=1)  # every step of an epoch asks for it
@@ -113,37 +56,67 @@ def step_rows(step: int, rows: int, *, batch_size: int, seed: int) -> tuple[int,
     return epoch_order(rows, seed=seed, epoch=epoch)[batch * batch_size : (batch + 1) * batch_size]
 
 
-def flat_batches(rows: Sequence[RenderedRow], *, max_tokens: int, device: torch.device) -> Iterator[FlatBatch]:
-    """Yield the rows as flat sequences of at most `max_tokens`, similar lengths together; a longer row stands alone."""
-    waiting: list[RenderedRow] = []
+def passes(lengths: Sequence[int], *, max_tokens: int) -> Iterator[list[int]]:
+    """Yield the numbers of units that are computed together: at most `max_tokens`, similar lengths.
+
+    A unit that is longer stands alone.
+    """
+    waiting: list[int] = []
     tokens = 0
-    for row in sorted(rows, key=lambda row: len(row.token_ids)):
-        if waiting and tokens + len(row.token_ids) > max_tokens:
-            yield flatten(waiting, device)
+    for number in sorted(range(len(lengths)), key=lambda number: lengths[number]):
+        if waiting and tokens + lengths[number] > max_tokens:
+            yield waiting
             waiting, tokens = [], 0
-        waiting.append(row)
-        tokens += len(row.token_ids)
+        waiting.append(number)
+        tokens += lengths[number]
     if waiting:
-        yield flatten(waiting, device)
+        yield waiting
 
 
-def flatten(rows: Sequence[RenderedRow], device: torch.device) -> FlatBatch:
-    """Lay rows one after the other."""
-    lengths = [len(row.token_ids) for row in rows]
-    ids = torch.tensor([token for row in rows for token in row.token_ids])
-    # The place before a trained token predicts it; a row's first token is predicted by nothing.
-    predicts = torch.tensor([mark for row in rows for mark in (*row.is_trained[1:], False)])
-    places = predicts.nonzero().flatten()
-    positions = torch.cat([torch.arange(length) for length in lengths])
+def flat_batches(units: Sequence[Unit], *, max_tokens: int, device: torch.device) -> Iterator[FlatBatch]:
+    """Yield the units as flat sequences of at most `max_tokens`."""
+    for numbers in passes([unit.tokens for unit in units], max_tokens=max_tokens):
+        yield flatten([units[number] for number in numbers], device)
+
+
+def flatten(units: Sequence[Unit], device: torch.device) -> FlatBatch:
+    """Lay the rows of units one after the other, common beginnings once where that pays."""
+    rows = [row for unit in units for row in unit.rows]
+    shared = _lay([row.token_ids for row in rows])
+    total = sum(piece.length for piece in shared.pieces)
+    ids, positions = [0] * total, [0] * total
+    places: list[int] = []
+    targets: list[int] = []
+    owners: list[int] = []
+    for owner, (row, path) in enumerate(zip(rows, shared.paths, strict=True)):
+        lies_at = [place for piece in path for place in range(piece.start, piece.start + piece.length)]
+        for piece in path:
+            begin, end = piece.offset, piece.offset + piece.length
+            ids[piece.start : piece.start + piece.length] = row.token_ids[begin:end]
+            positions[piece.start : piece.start + piece.length] = range(begin, end)
+        trained = _trained(row)
+        places += [lies_at[place - 1] for place in trained]  # the place before a token predicts it
+        targets += [row.token_ids[place] for place in trained]
+        owners += [owner] * len(trained)
+    reference = [value for unit in units for value in unit.reference]
     return FlatBatch(
-        token_ids=ids[None].to(device),
-        position_ids=positions[None].to(device),
-        places=places.to(device),
-        targets=ids[places + 1].to(device),
-        layout=layout(lengths, device),
+        token_ids=torch.tensor([ids], device=device),
+        position_ids=torch.tensor([positions], device=device),
+        places=torch.tensor(places, dtype=torch.long, device=device),
+        targets=torch.tensor(targets, dtype=torch.long, device=device),
+        owners=torch.tensor(owners, dtype=torch.long, device=device),
+        layout=layout(shared.pieces, device),
+        reference=torch.tensor(reference, device=device) if reference else None,
     )
 
 
-def _name(lines: Sequence[int]) -> str:
-    named = ", ".join(str(line) for line in lines[:MAX_LINES_NAMED])
-    return f"rows {named}" + (", ..." if len(lines) > MAX_LINES_NAMED else "")
+def _trained(row: RenderedRow) -> list[int]:
+    """Return the places of the trained tokens; a row's first token is predicted by nothing."""
+    return [place for place, mark in enumerate(row.is_trained) if mark and place]
+
+
+def _lay(rows: Sequence[list[int]]) -> Shared:
+    total = sum(len(ids) for ids in rows)
+    shared = share(rows)
+    saved = total - sum(piece.length for piece in shared.pieces)
+    return shared if saved >= MIN_SHARED_PART * total else apart([len(ids) for ids in rows])

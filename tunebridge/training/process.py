@@ -6,6 +6,10 @@ from collections.abc import Callable
 from types import FrameType
 
 
+class Stopped(Exception):  # not an error
+    """The trainer was told to stop before its first step."""
+
+
 def hear_stop() -> Callable[[], bool]:
     """Turn SIGTERM and SIGINT into a request to stop, and return a function that says whether there was one."""
     heard: list[int] = []
@@ -22,3 +26,9 @@ def share_the_cores() -> None:
     """Let waiting OpenMP threads sleep, not spin: somebody else may need the core."""
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
     os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
+
+
+def is_out_of_memory(error: BaseException) -> bool:
+    """Whether an error says that memory ran out, on whichever device."""
+    text = str(error)
+    return isinstance(error, MemoryError) or "can't allocate memory" in text or "out of memory" in text

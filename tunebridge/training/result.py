@@ -7,8 +7,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from tunebridge import __version__, digests
+from tunebridge.data.dataset import Dataset
+from tunebridge.training import card, files, models
 from tunebridge.training import config as names
-from tunebridge.training import files, models
 
 if TYPE_CHECKING:
     from tunebridge.training.loop import Loop
@@ -16,7 +17,7 @@ if TYPE_CHECKING:
 
 def write_result(folder: Path, loop: "Loop") -> None:
     """Write the adapter or model under another name, rename it, then write the result."""
-    kind = "adapter" if loop.run.adapter.type == "lora" else "model"
+    kind = "adapter" if loop.run.adapter.type != "full" else "model"
     target = folder / (names.ADAPTER_FOLDER if kind == "adapter" else names.MODEL_FOLDER)
     partial = target.with_name(target.name + ".partial")
     for left in (partial, target):  # a trainer that was killed may have come this far before
@@ -24,18 +25,18 @@ def write_result(folder: Path, loop: "Loop") -> None:
     tokenizer = models.load_tokenizer(loop.run.base_model)
     models.save(loop.model, loop.run.base_model, partial)
     tokenizer.save_pretrained(partial)
-    files.to_disk(partial)
-    partial.rename(target)
     record = {
         **_trained(loop),
         "artifact_kind": kind,
-        "artifact_digest": digests.of_folder(target),
         "base_model": _base_model(loop.run.base_model),
         "chat_template_digest": _template_digest(tokenizer),
         "resources": loop.resources.to_json(),
         "versions": _versions(),
     }
-    files.write_json(folder / names.RESULT_FILE, record)
+    card.write_card(partial, record, loop.run.model_dump(mode="json"), _fingerprint(folder))
+    files.to_disk(partial)
+    partial.rename(target)
+    files.write_json(folder / names.RESULT_FILE, {**record, "artifact_digest": digests.of_folder(target)})
 
 
 def _trained(loop: "Loop") -> dict[str, Any]:
@@ -55,7 +56,7 @@ def _trained(loop: "Loop") -> dict[str, Any]:
         "wall_seconds": round(progress.wall_seconds, 3),
         "compute_seconds": round(progress.compute_seconds, 3),
         "rows": {
-            name: {"used": len(split.rows), "dropped": split.dropped, "truncated": split.truncated}
+            name: {"used": len(split.units), "dropped": split.dropped, "truncated": split.truncated}
             for name, split in splits.items()
         },
     }
@@ -64,7 +65,17 @@ def _trained(loop: "Loop") -> dict[str, Any]:
 def _base_model(name: str) -> dict[str, Any]:
     """Name and digest of the weights that were trained from; `random` reads none."""
     folder = None if name == names.RANDOM else models.weights_folder(name)
-    return {"name": name, "digest": _weights_digest(folder) if folder else None}
+    return {
+        "name": name,
+        "digest": _weights_digest(folder) if folder else None,
+        "license": card.license_of(folder),
+    }
+
+
+def _fingerprint(folder: Path) -> str:
+    """Return the fingerprint of the rows as the dataset had it."""
+    train, validation = (files.read_split(folder / name) for name in (names.TRAIN_FILE, names.VALIDATION_FILE))
+    return Dataset(train, validation).fingerprint if train else ""
 
 
 def _weights_digest(folder: Path) -> str:

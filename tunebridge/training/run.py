@@ -8,13 +8,19 @@ import traceback
 from collections.abc import Callable
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import filelock
 
 from tunebridge.errors import TuneBridgeError
 from tunebridge.training import config as names
 from tunebridge.training import files
-from tunebridge.training.events import EventLog
+from tunebridge.training.config import RunConfig
+from tunebridge.training.events import EventLog, NoLog
+from tunebridge.training.process import Stopped, is_out_of_memory
+
+if TYPE_CHECKING:
+    from tunebridge.training.loop import Loop
 
 PROCESS_FILE = "process.json"
 LOCK_SECONDS = 2.0
@@ -23,7 +29,12 @@ DISK_FULL = (errno.ENOSPC, errno.EFBIG, errno.EDQUOT)
 
 
 def run(folder: Path, was_told_to_stop: Callable[[], bool]) -> int:
-    """Train in a run folder, or go on with what a stopped trainer left there; return the exit code."""
+    """Train in a run folder, or go on with what a stopped trainer left there; return the exit code.
+
+    Of several processes (RANK) only the first one holds the folder, writes events and the result.
+    """
+    if int(os.environ.get("RANK", "0")) > 0:
+        return _run_beside(folder, was_told_to_stop)
     try:
         with filelock.FileLock(folder / names.LOCK_FILE, timeout=LOCK_SECONDS):
             return _run_locked(folder, lambda: was_told_to_stop() or (folder / names.CANCEL_FILE).exists())
@@ -53,6 +64,26 @@ def _run_locked(folder: Path, should_stop: Callable[[], bool]) -> int:
         log.close()
 
 
+def _run_beside(folder: Path, should_stop: Callable[[], bool]) -> int:
+    """Train as one of the further processes, which say nothing."""
+    if (folder / names.RESULT_FILE).exists():
+        return 0
+    try:
+        _prepare(folder, files.read_config(folder), NoLog(), should_stop).go()
+    except Stopped:
+        pass
+    except TuneBridgeError as error:  # the first process says it too
+        sys.stderr.write(f"{error}\n")
+        return error.exit_code
+    return 0
+
+
+def _prepare(folder: Path, run: RunConfig, log: EventLog, should_stop: Callable[[], bool]) -> "Loop":
+    from tunebridge.training.prepare import prepare
+
+    return prepare(folder, run, log, should_stop)
+
+
 def _begin(folder: Path) -> EventLog:
     record = {"pid": os.getpid(), "started_at": datetime.now(UTC).isoformat(), "hostname": socket.gethostname()}
     files.write_json(folder / PROCESS_FILE, record)
@@ -67,13 +98,15 @@ def _train(folder: Path, log: EventLog, should_stop: Callable[[], bool]) -> bool
     run = files.read_config(folder)
     if should_stop():
         return False
-    from tunebridge.training.prepare import prepare
-    from tunebridge.training.result import write_result
-
-    loop = prepare(folder, run, log, should_stop)
+    try:
+        loop = _prepare(folder, run, log, should_stop)
+    except Stopped:
+        return False
     log.status("running", f"step {loop.progress.step}/{loop.total}")
     if not loop.go():
         return False
+    from tunebridge.training.result import write_result
+
     log.status("finalizing")
     write_result(folder, loop)
     log.status("succeeded")
@@ -94,7 +127,7 @@ def reason(error: BaseException) -> str:
     text = str(error).strip()
     if getattr(error, "errno", None) in DISK_FULL or any(f"os error {number})" in text for number in DISK_FULL):
         return "the disk is full; the last checkpoint is whole. Free some space, then resume the job."
-    if isinstance(error, MemoryError) or "can't allocate memory" in text or "out of memory" in text:
+    if is_out_of_memory(error):
         return (
             "memory ran out. Lower hyperparameters.max_length or batch_size, choose an adapter instead of full "
             "fine-tuning, or a smaller base model."

@@ -9,6 +9,7 @@ from typing import Any
 from tunebridge.errors import SpecError
 from tunebridge.training.config import NANO, RANDOM
 
+DEFAULT_MAX_LENGTH = 2048
 PICKLED = (".bin", ".pt", ".pth", ".ckpt", ".pkl")
 
 
@@ -22,6 +23,11 @@ class ModelSource:
     """Where its files lie; None for a hub id, which only the trainer resolves."""
     context_length: int | None
     """Most tokens per row, where that is known."""
+
+    @property
+    def default_max_length(self) -> int:
+        """Tokens per row at most where a job does not say."""
+        return min(self.context_length or DEFAULT_MAX_LENGTH, DEFAULT_MAX_LENGTH)
 
 
 def locate(name: str) -> ModelSource:

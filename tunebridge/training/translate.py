@@ -30,6 +30,10 @@ TRAINER_DEFAULT = "the trainer's default"
 # Measured on the shipped model (tools/nano/README.md): a 1M-parameter model wants far larger steps.
 NANO_LEARNING_RATE = {"lora": 5e-3, "full": 3e-3}
 LEARNING_RATE = {"lora": 2e-4, "full": 2e-5}
+DPO_LEARNING_RATE_PART = 0.1
+"""Preferences are learnt with smaller steps: the loss has no floor that would hold the weights."""
+METHODS = {"sft": "sft", "dpo": "dpo"}
+ADAPTERS = {name: name for name in ("lora", "rslora", "dora", "qlora", "full")}
 
 FIELDS = frozenset(
     {
@@ -38,6 +42,7 @@ FIELDS = frozenset(
         "base_model",
         "method.type",
         "method.adapter.type",
+        "method.beta",
         "hyperparameters.batch_size",
         "hyperparameters.learning_rate",
         "hyperparameters.max_length",
@@ -53,15 +58,16 @@ def translate_run(job: Translation, source: ModelSource) -> None:
     model = job.base_model("base_model", default=NANO)
     if source.name != model:
         job.convert("base_model", "base_model", source.name, "the same folder as an absolute path")
-    job.choose("method.type", "method", {"sft": "sft"}, default="sft")
-    adapter = job.choose("method.adapter.type", "adapter.type", {"lora": "lora", "full": "full"}, default="lora")
+    method = _method(job)
+    adapter = job.choose("method.adapter.type", "adapter.type", ADAPTERS, default="lora")
     for field, (sent_as, default) in PLAIN.items():
         job.take(field, sent_as, default=default, source=TRAINER_DEFAULT)
-    if adapter == "lora":
+    if adapter != "full":
         _adapter(job)
-    _learning_rate(job, model, adapter)
+    _learning_rate(job, model, adapter, method)
     _batch_size(job)
-    _max_length(job, source.context_length)
+    _max_length(job, source)
+    _keep(job)
 
 
 def translate_rented_run(job: Translation) -> None:
@@ -73,6 +79,14 @@ def translate_rented_run(job: Translation) -> None:
         job.refuse("base_model", f"the rented machine does not have this folder; give a hub id or {NANO}")
 
 
+def _method(job: Translation) -> str:
+    method = job.choose("method.type", "method", METHODS, default=job.method)
+    job.take("method.beta", "beta", default=0.1 if method == "dpo" else None, source=TRAINER_DEFAULT)
+    if job.is_set("method.beta") and method != "dpo":
+        job.refuse("method.beta", f"it belongs to the method dpo, not {method}; remove it")
+    return method
+
+
 def _adapter(job: Translation) -> None:
     for field, (sent_as, default) in ADAPTER.items():
         job.take(field, sent_as, default=default, source=TRAINER_DEFAULT)
@@ -81,10 +95,26 @@ def _adapter(job: Translation) -> None:
         job.take("method.adapter.alpha", "adapter.alpha", default=2.0 * rank, source="twice the rank")
 
 
-def _learning_rate(job: Translation, model: str, adapter: str) -> None:
+def _learning_rate(job: Translation, model: str, adapter: str, method: str) -> None:
     rates = NANO_LEARNING_RATE if model in (NANO, RANDOM) else LEARNING_RATE
-    source = f"{TRAINER_DEFAULT} for {adapter}" + (" on the shipped model" if rates is NANO_LEARNING_RATE else "")
-    job.take("hyperparameters.learning_rate", "learning_rate", default=rates.get(adapter, rates["lora"]), source=source)
+    rate = rates.get(adapter, rates["lora"]) * (DPO_LEARNING_RATE_PART if method == "dpo" else 1.0)
+    on = " on the shipped model" if rates is NANO_LEARNING_RATE else ""
+    source = f"{TRAINER_DEFAULT} for {method} with {adapter}{on}"
+    job.take("hyperparameters.learning_rate", "learning_rate", default=rate, source=source)
+
+
+def _keep(job: Translation) -> None:
+    """Keep the best weights where validation decides when to stop; refuse to where nothing is validated."""
+    field = f"options.{job.backend}.keep"
+    if job.get(field) == "best" and not job.dataset.validation:
+        job.refuse(field, "the best weights are found with validation rows, and data.validation is not set")
+    stops_early = job.is_set("hyperparameters.early_stopping_patience")
+    if stops_early and not job.dataset.validation:
+        reason = "only validation rows can tell when to stop; set data.validation"
+        job.refuse("hyperparameters.early_stopping_patience", reason)
+    if not job.is_set(field):
+        why = "with early stopping" if stops_early else "without early stopping"
+        job.take(field, "keep", default="best" if stops_early else "last", source=f"{TRAINER_DEFAULT} {why}")
 
 
 def _batch_size(job: Translation) -> None:
@@ -94,11 +124,10 @@ def _batch_size(job: Translation) -> None:
         job.take("hyperparameters.batch_size", "batch_size", default=16, source=TRAINER_DEFAULT)
 
 
-def _max_length(job: Translation, context_length: int | None) -> None:
-    wanted = job.get("hyperparameters.max_length")
-    if wanted is not None and context_length is not None and wanted > context_length:
-        job.refuse("hyperparameters.max_length", f"the model takes at most {context_length} tokens")
+def _max_length(job: Translation, model: ModelSource) -> None:
+    wanted, most = job.get("hyperparameters.max_length"), model.context_length
+    if wanted is not None and most is not None and wanted > most:
+        job.refuse("hyperparameters.max_length", f"the model takes at most {most} tokens")
         return
-    most = min(context_length or 2048, 2048)
-    source = "the model's own limit" if most == context_length else TRAINER_DEFAULT
-    job.take("hyperparameters.max_length", "max_length", default=most, source=source)
+    source = "the model's own limit" if most == model.default_max_length else TRAINER_DEFAULT
+    job.take("hyperparameters.max_length", "max_length", default=model.default_max_length, source=source)

@@ -2,15 +2,10 @@
 
 from typing import Any
 
+from tunebridge.data.shapes.carries import Carries
 from tunebridge.data.shapes.notes import Notes, Rows
-from tunebridge.data.shapes.turns import (
-    Carries,
-    carried_answers,
-    carried_keys,
-    carried_turns,
-    require_alternation,
-    require_last,
-)
+from tunebridge.data.shapes.order import require_alternation, require_last
+from tunebridge.data.shapes.turns import carried_answers, carried_keys, carried_turns
 from tunebridge.data.targets import CanonicalRow
 
 
@@ -47,7 +42,7 @@ def prompt(row: CanonicalRow, notes: Notes, carries: Carries) -> Rows:
 def text(row: CanonicalRow, notes: Notes, carries: Carries) -> Rows:
     """Build `{"text": ...}` for continued pre-training."""
     if row.get("tools") or "preferred" in row:
-        notes.report("X-mixed")
+        notes.refuse("X-mixed")
     if not row["text"]:
-        notes.report("X-empty-turn", "text")
+        notes.refuse("X-empty-turn", "text")
     return ({"text": row["text"], **carried_keys(row, carries, notes)},)

@@ -4,16 +4,11 @@ from collections.abc import Sequence
 from typing import Any
 
 from tunebridge.data.shapes.calls import functions
+from tunebridge.data.shapes.carries import Carries, Turn
+from tunebridge.data.shapes.content import image_type
 from tunebridge.data.shapes.notes import Notes, Rows
-from tunebridge.data.shapes.turns import (
-    Carries,
-    Turn,
-    carried_answers,
-    carried_keys,
-    carried_turns,
-    image_type,
-    require_last,
-)
+from tunebridge.data.shapes.order import require_last
+from tunebridge.data.shapes.turns import carried_answers, carried_keys, carried_turns
 from tunebridge.data.targets import CanonicalRow
 
 VERSION = "bedrock-conversation-2024"
@@ -63,18 +58,19 @@ def _messages(turns: Sequence[Turn], notes: Notes) -> list[dict[str, Any]]:
         role = turn["role"]
         side = "assistant" if role == "assistant" else "user"
         if role == "tool" and turn["tool_call_id"] not in called:
-            notes.report("X-tool-result", "messages")
+            notes.refuse("X-tool-result", "messages")
         if not messages and side == "assistant":
-            notes.report("X-first-turn", "messages")
+            notes.refuse("X-first-turn", "messages")
         if messages and messages[-1]["role"] == side:
-            notes.report(None if side == "user" and "tool" in (role, before) else "X-alternation", "messages")
+            if side == "assistant" or "tool" not in (role, before):
+                notes.refuse("X-alternation", "messages")
             messages[-1]["content"] += _blocks(turn)
         else:
             messages.append({"role": side, "content": _blocks(turn)})
         called.update(call["id"] for call in turn.get("tool_calls", ()))
         before = role
     if not messages:
-        notes.report("X-first-turn", "messages")
+        notes.refuse("X-first-turn", "messages")
     return messages
 
 

@@ -6,7 +6,7 @@ teach something that the row does not say, or when the service would not take it
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NoReturn
 
 from tunebridge.data.example import Kind
 from tunebridge.data.targets import CanonicalRow, Converted, Loss
@@ -47,7 +47,6 @@ CODES = {
     "X-last-turn": "the conversation does not end with the turn that the service wants last; complete or cut it",
     "X-misplaced": "a key stands in a turn of a role that cannot have it; remove it",
     "X-mixed": "a text has no preference pair and no tools; make two rows of it",
-    "X-part": "a part of a turn's content is neither plain text nor an image's address; convert or remove it",
     "X-system-later": "the service takes a system turn at the beginning only; merge them",
     "X-tool-declaration": "a tool is not declared as a function with a name; mend the declaration",
     "X-tool-result": "a tool's result names no call that came before it; mend its tool_call_id",
@@ -77,14 +76,18 @@ class Notes:
         self.losses: list[Loss] = []
 
     def report(self, code: str | None, path: str | None = None) -> None:
-        """Note a loss; a code of a refusal ends the conversion. None stands for what is carried exactly."""
+        """Note a loss, or refuse the row, as the code says. None stands for what is carried exactly."""
         if code is None:
             return
-        loss = Loss(code, CODES[code], path)
         if code.startswith("X-"):
-            raise Refusal(loss)
+            self.refuse(code, path)
+        loss = Loss(code, CODES[code], path)
         if loss not in self.losses:
             self.losses.append(loss)
+
+    def refuse(self, code: str, path: str | None = None) -> NoReturn:
+        """End the conversion."""
+        raise Refusal(Loss(code, CODES[code], path))
 
 
 @dataclass(frozen=True)

@@ -3,8 +3,9 @@
 from collections.abc import Iterator, Sequence
 from typing import Any, NamedTuple
 
+from tunebridge.data.shapes.carries import Turn
+from tunebridge.data.shapes.content import text_of
 from tunebridge.data.shapes.notes import Notes
-from tunebridge.data.shapes.turns import Turn, text_of
 
 SPEAKERS = {"user": "User", "assistant": "Assistant"}
 
@@ -30,9 +31,9 @@ def unroll(turns: Sequence[Turn], notes: Notes) -> Iterator[Exchange]:
 def prompt_text(context: Sequence[Turn], notes: Notes) -> str:
     """Return a context as a prompt: a lone user's turn as it is, anything longer as a dialogue."""
     if not any(turn["role"] == "user" for turn in context):
-        notes.report("X-first-turn", "messages")
+        notes.refuse("X-first-turn", "messages")
     if context[0]["role"] == "system":
-        notes.report("L-system-in-prompt", "messages.0")
+        notes.report("L-system-in-prompt", "messages")
     spoken = [turn for turn in context if turn["role"] != "system"]
     if len(spoken) == 1:
         return "\n\n".join(text_of(turn["content"]) for turn in context)

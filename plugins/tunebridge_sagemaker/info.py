@@ -1,0 +1,61 @@
+"""Who the backend is and what it can do; imports no SDK."""
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from tunebridge.backend import Backend, BackendInfo, Rehearsal
+from tunebridge.capabilities import Capabilities
+from tunebridge_sagemaker.options import SageMakerOptions
+from tunebridge_sagemaker.translate import FIELDS
+
+if TYPE_CHECKING:
+    from tunebridge.testing.case import BackendCase
+
+CAPABILITIES = Capabilities(
+    methods=frozenset({"sft", "dpo"}),
+    adapters=frozenset({"lora", "full"}),
+    dataset_kinds=frozenset({"sft", "text", "preference"}),
+    dataset_features=frozenset({"tools", "weight", "name"}),
+    fields=FIELDS,
+    validation_data=True,
+    cancel=True,
+    events=True,
+    metrics=True,
+    inference=True,
+    deploy=True,
+    download=True,
+    list_jobs=True,
+    delete=True,
+    poll_seconds=20.0,
+)
+
+
+def _load() -> type[Backend]:
+    from tunebridge_sagemaker.backend import SageMakerBackend
+
+    return SageMakerBackend
+
+
+def _rehearse(folder: Path) -> Rehearsal:
+    from tunebridge_sagemaker.conformance import rehearse
+
+    return rehearse(folder)
+
+
+def _conformance() -> "BackendCase":
+    from tunebridge_sagemaker.conformance import case
+
+    return case()
+
+
+INFO = BackendInfo(
+    name="sagemaker",
+    title="Amazon SageMaker",
+    capabilities=CAPABILITIES,
+    load=_load,
+    extra="sagemaker",
+    requires=("boto3",),
+    options=SageMakerOptions,
+    rehearse=_rehearse,
+    conformance=_conformance,
+)

@@ -1,0 +1,140 @@
+"""The emulator's serverless jobs: a hub with a few models, and recipes that the workshop really trains."""
+
+import time
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from tunebridge.errors import TuneBridgeError
+from tunebridge.job import Job, JobStatus
+from tunebridge.testing.workshop import Workshop
+from tunebridge_aws.wire import ACCOUNT_ID, REGION
+from tunebridge_sagemaker.emulated import moment
+from tunebridge_sagemaker.serverless import PUBLIC_HUB
+
+HUB = f"arn:aws:sagemaker:{REGION}:aws:hub"
+MODELS = {"huggingface-reasoning-qwen3-1-7b": False, "meta-textgeneration-llama-3-8b": True}
+"""Models of the emulated hub, and whether their licence must be accepted."""
+DEFAULTS = {"max_epochs": "2", "global_batch_size": "4"}
+MESSAGES = {
+    "Downloading": "Downloading input data",
+    "Training": "Training in progress",
+    "Uploading": "Uploading the model",
+    "Completed": "Training job completed",
+    "Failed": "Training job failed",
+    "Stopped": "Training job stopped",
+}
+
+
+def hub_content(name: str) -> dict[str, Any] | None:
+    """Return a model of the hub as DescribeHubContent does, None where there is none."""
+    if name not in MODELS:
+        return None
+    arn = f"arn:aws:sagemaker:{REGION}:aws:hub-content/{PUBLIC_HUB}/Model/{name}/1.0.0"
+    return {
+        "HubContentName": name,
+        "HubContentArn": arn,
+        "HubContentVersion": "1.0.0",
+        "HubContentType": "Model",
+        "DocumentSchemaVersion": "2.3.0",
+        "HubName": PUBLIC_HUB,
+        "HubArn": f"{HUB}/{PUBLIC_HUB}",
+        "HubContentDocument": "{}",
+        "HubContentStatus": "Available",
+        "CreationTime": moment(0),
+    }
+
+
+def problem_of_serverless(request: Mapping[str, Any]) -> str | None:
+    """Return what the service would say of a serverless request, None where it would accept it."""
+    config = request["ServerlessJobConfig"]
+    name = config["BaseModelArn"].partition("/Model/")[2].partition("/")[0]
+    if name not in MODELS:
+        return f"The base model {name} is not found"
+    if MODELS[name] and not config.get("AcceptEula"):
+        return f"To use {name} you must accept its end-user license agreement: set AcceptEula"
+    if "ModelPackageConfig" not in request:
+        return "ModelPackageConfig is required for serverless jobs"
+    return None if "CustomizationTechnique" in config else "CustomizationTechnique is required for FineTuning"
+
+
+def move(record: dict[str, Any], workshop: Workshop, content: Callable[[str], bytes], *, stop: bool) -> dict[str, Any]:
+    """Return a serverless job's record a moment later; `machine` in it is what a machine would have written."""
+    machine = record.get("machine")
+    if machine is None:
+        first = {
+            "Status": "Starting",
+            "StartTime": record["created"],
+            "StatusMessage": "Preparing the training job",
+        }
+        return {**record, "machine": {"status": "InProgress", "transitions": [first]}}
+    if "ended" in machine:
+        return record
+    if record.get("workshop_id") is None:
+        return _started(record, machine, workshop, content)
+    if record.get("broken"):
+        return _ended(record, "Failed", "Failed", failure="InternalServerError: the recipe failed")
+    if stop:
+        workshop.stop(record["workshop_id"])
+    return _followed(record, workshop.look(record["workshop_id"]), workshop)
+
+
+def _started(
+    record: dict[str, Any], machine: dict[str, Any], workshop: Workshop, content: Callable[[str], bytes]
+) -> dict[str, Any]:
+    request = record["request"]
+    files = {
+        channel["ChannelName"]: content(channel["DataSource"]["S3DataSource"]["S3Uri"])
+        for channel in request["InputDataConfig"]
+    }
+    known = {**DEFAULTS, **request.get("HyperParameters", {})}
+    method = {"SFT": "sft", "DPO": "dpo"}.get(request["ServerlessJobConfig"]["CustomizationTechnique"], "reinforcement")
+    knobs = {"epochs": float(known["max_epochs"]), "batch_size": int(known["global_batch_size"])}
+    record = _said({**record, "machine": {**machine, "training_start": time.time()}}, "Downloading")
+    name = request["TrainingJobName"]
+    try:
+        started = workshop.start(
+            name, files["train"], files.get("validation"), hyperparameters=knobs, method={"type": method}
+        )
+    except TuneBridgeError as error:
+        return _ended(record, "Failed", "Failed", failure=f"ClientError: {error}")
+    return _said({**record, "workshop_id": started}, "Training")
+
+
+def _followed(record: dict[str, Any], seen: Job, workshop: Workshop) -> dict[str, Any]:
+    if seen.status == JobStatus.failed:
+        return _ended(record, "Failed", "Failed", failure=f"AlgorithmError: {seen.error}")
+    if seen.status == JobStatus.cancelled:
+        return _ended(record, "Stopped", "Stopped")
+    if seen.status != JobStatus.succeeded:
+        return record
+    group = record["request"]["ModelPackageConfig"]["ModelPackageGroupArn"].rpartition("/")[2]
+    last = {metric.name: metric.value for metric in workshop.metrics(record["workshop_id"])}
+    ended = _ended(_said(record, "Uploading"), "Completed", "Completed")
+    package = f"arn:aws:sagemaker:{REGION}:{ACCOUNT_ID}:model-package/{group}/1"
+    return {**ended, "tokens": seen.usage.trained_tokens, "package": package, "last": last}
+
+
+def results(record: Mapping[str, Any]) -> dict[str, Any]:
+    """Return what DescribeTrainingJob says of a serverless job beyond others."""
+    if "package" not in record:
+        return {}
+    at = moment(record["machine"]["ended"])
+    metrics = [{"MetricName": name, "Value": value, "Timestamp": at} for name, value in record["last"].items()]
+    return {
+        "OutputModelPackageArn": record["package"],
+        "BillableTokenCount": record["tokens"],
+        "FinalMetricDataList": metrics,
+    }
+
+
+def _said(record: dict[str, Any], word: str) -> dict[str, Any]:
+    machine = record["machine"]
+    entry = {"Status": word, "StartTime": time.time(), "StatusMessage": MESSAGES[word]}
+    return {**record, "machine": {**machine, "transitions": [*machine["transitions"], entry]}}
+
+
+def _ended(record: dict[str, Any], status: str, secondary: str, *, failure: str | None = None) -> dict[str, Any]:
+    machine = _said(record, secondary)["machine"]
+    trained = time.time() - machine.get("training_start", time.time())
+    ended = {**machine, "status": status, "ended": time.time(), "training_seconds": trained}
+    return {**record, "machine": {**ended, "failure": failure} if failure else ended}

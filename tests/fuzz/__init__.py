@@ -1,0 +1,1 @@
+"""Runs that look for inputs that nobody thought of."""
