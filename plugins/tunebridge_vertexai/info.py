@@ -41,9 +41,9 @@ OPEN_MODELS = Capabilities(
     poll_seconds=30.0,
 )
 CUSTOM_JOB = Capabilities(
-    methods=frozenset({"sft"}),
-    adapters=frozenset({"lora", "full"}),
-    dataset_kinds=frozenset({"sft", "text"}),
+    methods=frozenset({"sft", "dpo"}),
+    adapters=frozenset({"lora", "rslora", "dora", "full"}),
+    dataset_kinds=frozenset({"sft", "text", "preference"}),
     dataset_features=frozenset({"tools", "weight", "name"}),
     fields=CUSTOM_FIELDS | OPTIONS,
     validation_data=True,
