@@ -85,6 +85,51 @@ def _command(name: str, command: Any) -> str:
     return "\n\n".join([*lines[:2], "\n".join(lines[2:])])
 
 
+def backends() -> str:
+    """Return what each backend offers, as it declares it."""
+    infos = discover().backends()
+    head = "| | " + " | ".join(f"`{name}`" for name in infos) + " |\n|---|" + "---|" * len(infos)
+    declared = [info.capabilities for info in infos.values()]
+    rows = [_row(field, [getattr(can, field) for can in declared]) for field in TOLD]
+    values = sorted(frozenset[str]().union(*(can.fields for can in declared)))
+    rows += [_row(value, [value in can.fields for can in declared]) for value in values if value[:8] != "options."]
+    notices = [f"- `{name}`: {info.notice}" for name, info in infos.items() if info.notice]
+    return "\n\n".join(
+        [
+            "# Backends\n\nWritten by `make docs` from what the backends declare; the conformance suite tests each entry in "
+            "both directions.",
+            "Where a backend has several modes or models, a mark says that one of them offers it; `tunebridge plan` says "
+            "what holds for the job at hand.",
+            f"{head}\n" + "\n".join(rows),
+            "## Notices\n\n" + "\n".join(notices) + "\n",
+        ]
+    )
+
+
+TOLD = (
+    "methods",
+    "adapters",
+    "dataset_kinds",
+    "dataset_features",
+    "validation_data",
+    "cancel",
+    "pause",
+    "resume",
+    "events",
+    "metrics",
+    "inference",
+    "deploy",
+    "download",
+    "list_jobs",
+    "delete",
+)
+
+
+def _row(name: str, values: list[Any]) -> str:
+    cells = [", ".join(sorted(value)) if isinstance(value, frozenset) else "yes" if value else "" for value in values]
+    return f"| `{name}` | " + " | ".join(cells) + " |"
+
+
 def main() -> None:
     """Write every page."""
     FOLDER.mkdir(parents=True, exist_ok=True)
@@ -97,6 +142,7 @@ def pages() -> dict[str, str]:
     return {
         "job_file.md": job_file(),
         "command_line.md": command_line(),
+        "backends.md": backends(),
         "dataset_targets.md": dataset_targets.page(),
     }
 

@@ -6,10 +6,8 @@ from decimal import Decimal
 from typing import Any
 
 from tunebridge.job import Event, JobStatus, Snapshot, Usage
-from tunebridge.training.news import News, read_news, said_in
+from tunebridge.training.news import News, last_words, read_news, said_in
 from tunebridge_huggingface.status import job_status
-
-TAIL_LINES = 8
 
 
 def snapshot(found: Mapping[str, Any], log: Sequence[str], cursor: str | None, price: Decimal | None) -> Snapshot:
@@ -64,5 +62,5 @@ def _failure(found: Mapping[str, Any], whole: News, log: Sequence[str]) -> str:
     if whole.failure:
         return whole.failure
     reason = found["message"] or f"the job ended as {found['stage']}"
-    tail = [line for line in log if line.strip() and "TUNEBRIDGE " not in line][-TAIL_LINES:]
-    return "\n".join([f"{reason}. Last lines of its log:", *tail]) if tail else reason
+    tail = last_words(log)
+    return f"{reason}. Last lines of its log:\n{tail}" if tail else reason

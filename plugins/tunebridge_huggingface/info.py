@@ -12,15 +12,16 @@ if TYPE_CHECKING:
     from tunebridge.testing.case import BackendCase
 
 CAPABILITIES = Capabilities(
-    methods=frozenset({"sft"}),
-    adapters=frozenset({"lora", "full"}),
-    dataset_kinds=frozenset({"sft", "text"}),
+    methods=frozenset({"sft", "dpo"}),
+    adapters=frozenset({"lora", "rslora", "dora", "full"}),
+    dataset_kinds=frozenset({"sft", "text", "preference"}),
     dataset_features=frozenset({"tools", "weight", "name"}),
     fields=FIELDS,
     validation_data=True,
     cancel=True,
     events=True,
     metrics=True,
+    inference=True,
     download=True,
     list_jobs=True,
     delete=True,

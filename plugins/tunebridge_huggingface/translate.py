@@ -23,7 +23,7 @@ SENT_AS = {
     "timeout_hours": "request.timeout_hours",
     "hub_model_id": "connection.hub_model_id",
 }
-FIELDS = trainer.FIELDS - {"method.beta"} | {
+FIELDS = trainer.FIELDS | {
     "budget.max_usd",
     *(f"options.huggingface.{name}" for name in HuggingFaceOptions.model_fields),
 }

@@ -14,6 +14,7 @@ from tunebridge_vertexai.status import backend_error
 SCOPE = "https://www.googleapis.com/auth/cloud-platform"
 DEFAULT_LOCATION = "us-central1"
 PAGE = 100
+CREATE_SECONDS = 60.0
 
 
 @dataclass(frozen=True)
@@ -60,12 +61,13 @@ class Remote:
         self.access = access
         self._clients: dict[str, Any] = {}
         self._storage: Any = None
+        self._jobs: Any = None
 
     def __enter__(self) -> Self:
         return self
 
     def __exit__(self, *error: object) -> None:
-        for client in (*self._clients.values(), self._storage):
+        for client in (*self._clients.values(), self._storage, self._jobs and self._jobs.transport):
             if client is not None:
                 client.close()
 
@@ -111,6 +113,31 @@ class Remote:
             client = self._vertex(location_of(model))
             return _plain(client.models.generate_content(model=model, contents=list(turns), config=dict(config)))
 
+    # ---- custom jobs
+
+    def create_custom_job(self, asked: Mapping[str, Any]) -> str:
+        """Create a custom job with exactly one call and return its resource name."""
+        with translated("submit"):
+            made = self._machines().create_custom_job(
+                parent=self._parent(), custom_job=dict(asked), retry=None, timeout=CREATE_SECONDS
+            )
+        return str(made.name)
+
+    def custom_jobs(self, operation: str = "list_jobs") -> list[dict[str, Any]]:
+        """Return every custom job of the region."""
+        with translated(operation):
+            return [_custom(job) for job in self._machines().list_custom_jobs(parent=self._parent())]
+
+    def custom_job(self, name: str, operation: str = "poll") -> dict[str, Any]:
+        """Return a custom job as the service knows it."""
+        with translated(operation):
+            return _custom(self._machines().get_custom_job(name=name))
+
+    def cancel_custom_job(self, name: str) -> None:
+        """Ask for a custom job's end."""
+        with translated("cancel"):
+            self._machines().cancel_custom_job(name=name)
+
     # ---- Cloud Storage
 
     def upload(self, path: Path, uri: str) -> None:
@@ -123,6 +150,17 @@ class Remote:
         path.parent.mkdir(parents=True, exist_ok=True)
         with translated("download"):
             self._object(uri).download_to_filename(str(path), checksum="crc32c")
+
+    def read(self, uri: str, operation: str = "poll") -> bytes | None:
+        """Return a small object's content, None where there is no such object."""
+        with translated(operation):
+            try:
+                content: bytes = self._object(uri).download_as_bytes(checksum="crc32c")
+            except Exception as error:
+                if getattr(error, "code", None) == 404:
+                    return None
+                raise
+        return content
 
     def objects(self, uri: str, operation: str = "artifacts") -> dict[str, int]:
         """Return the size of every object under a folder, by the name below it."""
@@ -141,9 +179,24 @@ class Remote:
         bucket, name = split_uri(uri)
         return self._store().bucket(bucket).blob(name)
 
+    def _parent(self) -> str:
+        return f"projects/{self.access.project}/locations/{self.access.location}"
+
+    def _machines(self) -> Any:
+        """Return the service's own client: `CustomJob` is the same call behind settings of the whole process."""
+        if self._jobs is None:
+            from google.cloud.aiplatform_v1 import JobServiceClient
+            from google.cloud.aiplatform_v1.services.job_service.transports.rest import JobServiceRestTransport
+
+            host = f"{self.access.location}-aiplatform.googleapis.com"
+            scheme, _, place = (self.access.vertex_url or f"https://{host}").partition("://")
+            transport = JobServiceRestTransport(host=place, url_scheme=scheme, credentials=self.access.credentials)
+            self._jobs = JobServiceClient(transport=transport)
+        return self._jobs
+
     def _store(self) -> Any:
         if self._storage is None:
-            from google.cloud import storage
+            from google.cloud import storage  # type: ignore[attr-defined]  # a package of another distribution
 
             endpoint = {"client_options": {"api_endpoint": self.access.storage_url}} if self.access.storage_url else {}
             self._storage = storage.Client(project=self.access.project, credentials=self.access.credentials, **endpoint)
@@ -189,6 +242,14 @@ def _quiet() -> Iterator[None]:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         yield
+
+
+def _custom(job: Any) -> dict[str, Any]:
+    """Return what the backend needs of a custom job; a state that the SDK does not know stays as it came."""
+    state = getattr(job.state, "name", None) or f"JOB_STATE_{int(job.state)}"
+    seconds = (job.end_time - job.start_time).total_seconds() if job.start_time and job.end_time else None
+    error = job.error.message or None
+    return {"name": job.name, "state": state, "labels": dict(job.labels), "seconds": seconds, "error": error}
 
 
 def _plain(value: Any) -> dict[str, Any]:

@@ -17,6 +17,7 @@ from tunebridge.testing.wire import Refusal, Request, Response, Route, Wire, pag
 from tunebridge.testing.workshop import Workshop
 from tunebridge_vertexai import emulated
 from tunebridge_vertexai.account import Account
+from tunebridge_vertexai.machines import Machines
 from tunebridge_vertexai.storage import Storage
 from tunebridge_vertexai.tuning import WEIGHTS
 from tunebridge_vertexai.validation import camel, problem, problem_of_labels
@@ -29,11 +30,12 @@ class Emulator:
     """One project of the service; everything it knows lies in its folder."""
 
     def __init__(self, folder: Path) -> None:
-        self._shelf = Shelf(folder, empty={"jobs": {}})
+        self._shelf = Shelf(folder, empty={"jobs": {}, "custom_jobs": {}})
         self._workshop, self.faults = Workshop(folder), Faults(self._shelf)
         self.storage, self.account = Storage(folder / "objects"), Account(folder)
+        machines = Machines(self._shelf, folder / "objects")
         self.wire = Wire(
-            [*self._routes(), *self.storage.routes()],
+            [*self._routes(), *machines.routes(), *self.storage.routes()],
             authorise=self._authorise,
             faults=self.faults,
             fault_responses=emulated.FAULT_RESPONSES,
@@ -49,9 +51,9 @@ class Emulator:
         return self.account.key_file(f"{self.wire.url}/token")
 
     def jobs(self) -> dict[str, dict[str, Any]]:
-        """Return every job by its resource name, as the project has it on disk."""
+        """Return every job of either kind by its resource name, as the project has it on disk."""
         with self._shelf.opened() as state:
-            return dict(state["jobs"])
+            return {**state["jobs"], **state["custom_jobs"]}
 
     def _routes(self) -> list[Route]:
         return [

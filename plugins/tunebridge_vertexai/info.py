@@ -6,7 +6,8 @@ from typing import TYPE_CHECKING
 
 from tunebridge.backend import Backend, BackendInfo, Rehearsal
 from tunebridge.capabilities import Capabilities, either
-from tunebridge_vertexai.models import Family
+from tunebridge_vertexai.custom_job import FIELDS as CUSTOM_FIELDS
+from tunebridge_vertexai.models import Profile
 from tunebridge_vertexai.options import VertexAIOptions
 from tunebridge_vertexai.translate import GEMINI_FIELDS, OPEN_FIELDS
 
@@ -39,7 +40,27 @@ OPEN_MODELS = Capabilities(
     list_jobs=True,
     poll_seconds=30.0,
 )
-FAMILIES: Mapping[Family, Capabilities] = {"gemini": GEMINI, "open_models": OPEN_MODELS}
+CUSTOM_JOB = Capabilities(
+    methods=frozenset({"sft", "dpo"}),
+    adapters=frozenset({"lora", "rslora", "dora", "full"}),
+    dataset_kinds=frozenset({"sft", "text", "preference"}),
+    dataset_features=frozenset({"tools", "weight", "name"}),
+    fields=CUSTOM_FIELDS | OPTIONS,
+    validation_data=True,
+    cancel=True,
+    events=True,
+    metrics=True,
+    inference=True,
+    download=True,
+    list_jobs=True,
+    delete=True,
+    poll_seconds=20.0,
+)
+PROFILES: Mapping[Profile, Capabilities] = {
+    "gemini": GEMINI,
+    "open_models": OPEN_MODELS,
+    "custom_job": CUSTOM_JOB,
+}
 
 
 def _load() -> type[Backend]:
@@ -63,12 +84,12 @@ def _conformance() -> "BackendCase":
 INFO = BackendInfo(
     name="vertexai",
     title="Google Vertex AI",
-    capabilities=either(GEMINI, OPEN_MODELS),
+    capabilities=either(*PROFILES.values()),
     load=_load,
     extra="vertexai",
-    requires=("google.genai", "google.cloud.storage", "google.auth"),
+    requires=("google.genai", "google.cloud.storage", "google.cloud.aiplatform_v1", "google.auth"),
     options=VertexAIOptions,
-    notice="Gemini and open models differ in what they take; `tunebridge plan` says it for the job at hand.",
+    notice="Gemini, open models and custom jobs differ in what they take; `tunebridge plan` says it for a job.",
     rehearse=_rehearse,
     conformance=_conformance,
 )

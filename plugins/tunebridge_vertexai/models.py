@@ -7,6 +7,7 @@ from importlib.resources import files
 from typing import Any, Literal
 
 Family = Literal["gemini", "open_models"]
+Profile = Literal["gemini", "open_models", "custom_job"]
 PUBLISHERS = ("google/", "meta/", "qwen/")
 
 

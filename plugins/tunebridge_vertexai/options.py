@@ -5,6 +5,7 @@ from typing import Annotated, Any, Literal
 from pydantic import Field, StringConstraints
 
 from tunebridge.spec import SpecModel
+from tunebridge.training.options import TrainerOptions
 
 Folder = Annotated[str, StringConstraints(pattern=r"^gs://[a-z0-9][a-z0-9._-]+(/.*)?$")]
 
@@ -32,9 +33,11 @@ class Reinforcement(SpecModel):
     thinking_level: Literal["MINIMAL", "LOW", "MEDIUM", "HIGH"] | None = None
 
 
-class VertexAIOptions(SpecModel):
+class VertexAIOptions(TrainerOptions):
     """Where the job runs, and what only Vertex AI understands."""
 
+    mode: Literal["tuning", "custom_job"] = "tuning"
+    """`tuning`: the service trains; `custom_job`: our trainer runs on a machine that is rented for it."""
     project: str
     """Id of the Google Cloud project that pays."""
     bucket: Annotated[str, StringConstraints(pattern=r"^[a-z0-9][a-z0-9._-]{1,220}[a-z0-9]$")]
@@ -57,3 +60,15 @@ class VertexAIOptions(SpecModel):
     """Open models only: folder with your own weights of the base model."""
     distillation: Distillation | None = None
     reinforcement: Reinforcement | None = None
+    machine_type: str | None = None
+    """custom_job only: the machine; unset: `g2-standard-8`, which has one L4 with 24 GB."""
+    accelerator_type: Annotated[str, StringConstraints(pattern=r"^[A-Z0-9_]+$")] | None = None
+    """custom_job only: the GPU, such as `NVIDIA_L4`; it must be one that the machine can have."""
+    image_uri: str | None = None
+    """custom_job only: image with Python 3.11 or newer; what it lacks is installed."""
+    spot: bool | None = None
+    """custom_job only: take spare capacity that may be taken away; the run then goes on from its last checkpoint."""
+    timeout_hours: Annotated[float, Field(gt=0, le=168)] | None = None
+    """custom_job only: after how long the service ends the job; unset: 24, and less where the budget says so."""
+    service_account: str | None = None
+    """custom_job only: account that the machine runs as; unset: the project's own for it."""

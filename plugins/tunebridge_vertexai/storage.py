@@ -7,7 +7,6 @@ import secrets
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
-from urllib.parse import quote, unquote
 
 from tunebridge.testing.shelf import Shelf
 from tunebridge.testing.wire import Refusal, Request, Response, Route
@@ -45,17 +44,20 @@ class Storage:
     def read(self, uri: str) -> bytes | None:
         """Return an object, None where there is none."""
         path = self._path(uri)
-        return path.read_bytes() if path.exists() else None
+        return path.read_bytes() if path.is_file() else None
 
     def names(self, uri: str) -> Iterator[str]:
         """Yield the addresses of the objects that begin with an address, sorted."""
-        bucket = uri.removeprefix("gs://").partition("/")[0]
-        found = (f"gs://{bucket}/{unquote(path.name)}" for path in (self._folder / bucket).glob("*"))
-        yield from sorted(name for name in found if name.startswith(uri))
+        bucket = self._folder / uri.removeprefix("gs://").partition("/")[0]
+        found = (path.relative_to(self._folder).as_posix() for path in bucket.rglob("*") if path.is_file())
+        yield from sorted(f"gs://{name}" for name in found if f"gs://{name}".startswith(uri))
 
     def _path(self, uri: str) -> Path:
-        bucket, _, name = uri.removeprefix("gs://").partition("/")
-        return self._folder / quote(bucket, safe="") / quote(name, safe="")
+        """Return an object's file: a bucket is a folder here, so that a machine can have it mounted."""
+        path = (self._folder / uri.removeprefix("gs://")).resolve()
+        if not path.is_relative_to(self._folder.resolve()):
+            raise Refusal(error(400, "Invalid object name"))
+        return path
 
     def _begin_upload(self, request: Request) -> Response:
         if request.query.get("uploadType") == "resumable":

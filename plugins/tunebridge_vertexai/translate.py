@@ -14,8 +14,9 @@ from tunebridge.data.shapes.limits import load_limits
 from tunebridge.data.targets import Limits
 from tunebridge.plan import Plan, Translation
 from tunebridge.spec import JobSpec
-from tunebridge_vertexai import models, prompts, rows
-from tunebridge_vertexai.models import Family
+from tunebridge.training.options import TrainerOptions
+from tunebridge_vertexai import custom_job, models, prompts, rows
+from tunebridge_vertexai.models import Family, Profile
 from tunebridge_vertexai.options import VertexAIOptions
 
 METHODS = {
@@ -38,7 +39,7 @@ SERVICE_DEFAULT = "chosen by the service"
 JOB_LABEL = "tunebridge_job"
 """Label that carries our id."""
 
-SENT_AS = {
+SENT_AS: dict[str, str] = {
     **{name: f"connection.{name}" for name in ("mode", "project", "location", "bucket", "prefix")},
     "kms_key_name": "request.config.encryption_spec.kms_key_name",
     **{
@@ -70,16 +71,20 @@ GEMINI_FIELDS = COMMON | {"method.beta", "hyperparameters.learning_rate_multipli
 OPEN_FIELDS = COMMON | {"hyperparameters.learning_rate"}
 
 
-def family_of(spec: JobSpec) -> Family:
-    """Return which family's rules a job follows."""
+def profile_of(spec: JobSpec) -> Profile:
+    """Return whose rules a job follows: those of a machine, or of its model's family."""
+    if spec.options.get("vertexai", {}).get("mode") == "custom_job":
+        return "custom_job"
     weights = spec.options.get("vertexai", {}).get("custom_base_model")
     return models.family(spec.model_for("vertexai") or "", custom_weights=bool(weights))
 
 
-def translate(spec: JobSpec, dataset: Dataset, capabilities: Mapping[Family, Capabilities]) -> Plan:
+def translate(spec: JobSpec, dataset: Dataset, capabilities: Mapping[Profile, Capabilities]) -> Plan:
     """Return the plan of a tuning job."""
-    family = family_of(spec)
+    family = profile_of(spec)
     job = Translation(spec, dataset, backend="vertexai", capabilities=capabilities[family])
+    if family == "custom_job":
+        return custom_job.translate(job, capabilities[family])
     model = job.base_model("request.base_model")
     method = job.choose("method.type", "request.config.method", METHODS, default="sft")
     options = job.options(VertexAIOptions, SENT_AS)
@@ -90,6 +95,9 @@ def translate(spec: JobSpec, dataset: Dataset, capabilities: Mapping[Family, Cap
     (_gemini if family == "gemini" else _open_models)(job, model, method, options)
     _check_location(job, family, options)
     _check_rows(job, method)
+    for name in (*custom_job.ONLY_HERE, *TrainerOptions.model_fields):
+        if job.is_set(f"options.vertexai.{name}"):
+            job.refuse(f"options.vertexai.{name}", "it belongs to the mode custom_job; remove it")
     return job.plan()
 
 

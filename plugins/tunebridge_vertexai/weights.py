@@ -28,6 +28,4 @@ def download(remote: Remote, artifact: Artifact, folder: Path) -> Path:
         if not path.is_relative_to(target.resolve()):
             raise StoreError(f"{artifact.uri} holds a file whose name leads elsewhere. Look at the bucket.")
         remote.download(f"{artifact.uri.rstrip('/')}/{name}", path)
-    if artifact.digest and digests.of_folder(target) != artifact.digest:
-        raise StoreError(f"{target} differs from what was trained (digest). Look at the bucket, then download again.")
-    return target
+    return digests.require(target, artifact.digest)

@@ -1,6 +1,10 @@
 """Vertex AI against its emulator, with the unchanged SDKs."""
 
+import os
 import random
+import signal
+import subprocess
+import sys
 import time
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -18,6 +22,7 @@ from tunebridge.spec import JobSpec
 from tunebridge.store import Store
 from tunebridge.testing.case import BackendCase, small_dataset
 from tunebridge.testing.suite import BackendConformance
+from tunebridge.training.config import NANO
 
 pytest.importorskip("google.genai")
 pytestmark = pytest.mark.torch
@@ -45,6 +50,15 @@ class TestOpenModels(BackendConformance):
         from tunebridge_vertexai.conformance import case
 
         return case("open_models")
+
+
+class TestCustomJob(BackendConformance):
+    @pytest.fixture(scope="class")
+    @classmethod
+    def case(cls) -> BackendCase:
+        from tunebridge_vertexai.conformance import case
+
+        return case("custom_job")
 
 
 OPEN_MODEL = "meta/llama3_1@llama-3.1-8b-instruct"
@@ -220,6 +234,45 @@ def test_a_job_sent_to_global_is_found_where_it_runs_and_its_weights_are_downloa
     assert (weights.kind, weights.uri.startswith("gs://my-bucket/")) == ("adapter", True)
     path = backend.download(job, weights, tmp_path / "weights")
     assert (path / "adapter_model.safetensors").stat().st_size
+
+
+def test_a_custom_job_is_a_request_for_a_machine() -> None:
+    options = {"mode": "custom_job", "machine_type": "a2-highgpu-1g", "accelerator_type": "NVIDIA_TESLA_A100"}
+    made = plan(base_model="Qwen/Qwen3-0.6B", options={**options, "spot": True}, budget={"max_hours": 2})
+    assert not made.refused
+    assert made.payload["request"] == {
+        "machine_type": "a2-highgpu-1g",
+        "accelerator_type": "NVIDIA_TESLA_A100",
+        "image_uri": "docker.io/library/python:3.12",
+        "spot": True,
+        "timeout_hours": 24.0,
+        "timeout_seconds": 9_000,
+    }
+    assert made.payload["run"]["max_hours"] == 2
+    elsewhere = plan(options={**options, "description": "x", "location": "global"}, base_model=NANO)
+    assert refused(elsewhere).keys() == {"options.vertexai.description", "options.vertexai.location"}
+    assert "options.vertexai.spot" in refused(plan(options={"spot": True}))
+
+
+def test_an_interrupted_machine_is_taken_over_from_its_last_checkpoint(emulator: Emulator, tmp_path: Path) -> None:
+    """Spot capacity is taken away with SIGTERM; the next machine has only what lies in the bucket."""
+    long = {"hyperparameters": {"epochs": 200, "batch_size": 4}}
+    _, _, job = submitted(emulator, tmp_path, {"mode": "custom_job", "spot": True}, base_model=NANO, **long)
+    (made,) = emulator.jobs().values()
+    assert made["jobSpec"]["scheduling"]["strategy"] == 4  # SPOT, as a number on the wire
+    folder = tmp_path / "project" / "objects" / folder_of(job).removeprefix("gs://")
+    command = [sys.executable, str(folder / "machine.py"), str(folder)]
+    environment = {"PATH": os.environ["PATH"], "OMP_NUM_THREADS": "1"}
+    with subprocess.Popen(command, env=environment, stdout=subprocess.PIPE, text=True) as first:
+        assert first.stdout
+        assert any('"progress-' in line for line in first.stdout)
+        first.send_signal(signal.SIGTERM)
+        first.stdout.read()
+    assert first.returncode == 1
+    assert len(list((folder / "work" / "checkpoints").glob("step-*.tar"))) == 1
+    second = subprocess.run(command, env=environment, capture_output=True, text=True, check=True)
+    assert "the trainer goes on" in second.stdout
+    assert (folder / "results" / "adapter" / "adapter_model.safetensors").exists()
 
 
 def test_partial_success_ends_a_job_with_its_results(emulator: Emulator, tmp_path: Path) -> None:
