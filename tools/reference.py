@@ -96,10 +96,10 @@ def backends() -> str:
     notices = [f"- `{name}`: {info.notice}" for name, info in infos.items() if info.notice]
     return "\n\n".join(
         [
-            "# Backends\n\nWritten by `make docs` from what the backends declare; the conformance suite tests each entry in "
-            "both directions.",
-            "Where a backend has several modes or models, a mark says that one of them offers it; `tunebridge plan` says "
-            "what holds for the job at hand.",
+            "# Backends\n\nWritten by `make docs` from what the backends declare; the conformance suite tests each "
+            "entry in both directions.",
+            "Where a backend has several modes or models, a mark says that one of them offers it; `tunebridge plan` "
+            "says what holds for the job at hand.",
             f"{head}\n" + "\n".join(rows),
             "## Notices\n\n" + "\n".join(notices) + "\n",
         ]
