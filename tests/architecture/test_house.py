@@ -18,7 +18,18 @@ PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())
 
 @pytest.mark.parametrize("command", ["import tunebridge", "import tunebridge.client", "import tunebridge.cli.app"])
 def test_imports_are_light(command: str) -> None:
-    heavy = ("torch", "transformers", "peft", "openai", "boto3", "psutil")
+    heavy = (
+        "torch",
+        "transformers",
+        "peft",
+        "openai",
+        "boto3",
+        "psutil",
+        "google.genai",
+        "google.cloud",
+        "huggingface_hub",
+        "gradientai",
+    )
     code = f"import sys; {command}; print(*[m for m in {heavy} if m in sys.modules])"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == ""
