@@ -94,12 +94,16 @@ def backends() -> str:
     values = sorted(frozenset[str]().union(*(can.fields for can in declared)))
     rows += [_row(value, [value in can.fields for can in declared]) for value in values if value[:8] != "options."]
     notices = [f"- `{name}`: {info.notice}" for name, info in infos.items() if info.notice]
-    intro = (
-        "# Backends\n\nWritten by `make docs` from what the backends declare; the conformance suite tests each "
-        "entry in both directions. Where a backend has several modes or models, a mark says that one of them offers it; "
-        "`tunebridge plan` says what holds for the job at hand."
+    return "\n\n".join(
+        [
+            "# Backends\n\nWritten by `make docs` from what the backends declare; the conformance suite tests each "
+            "entry in both directions.",
+            "Where a backend has several modes or models, a mark says that one of them offers it; `tunebridge plan` "
+            "says what holds for the job at hand.",
+            f"{head}\n" + "\n".join(rows),
+            "## Notices\n\n" + "\n".join(notices) + "\n",
+        ]
     )
-    return "\n\n".join([intro, f"{head}\n" + "\n".join(rows), "## Notices", "\n".join(notices)]) + "\n"
 
 
 TOLD = (

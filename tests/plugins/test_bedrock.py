@@ -227,6 +227,7 @@ def test_a_prompt_becomes_a_conversation() -> None:
         conversation([Message(role="tool", content="7", tool_call_id="c")], GenerationParameters())
 
 
+@pytest.mark.timeout(1200)
 @pytest.mark.parametrize("trials", [15, pytest.param(100, marks=pytest.mark.slow)])
 def test_each_lost_answer_leaves_one_job(
     trials: int, emulator: Emulator, tmp_path: Path, monkeypatch: pytest.MonkeyPatch

@@ -18,6 +18,7 @@ from peft import LoraConfig, get_peft_model
 from torch.nn import functional
 from transformers import AutoModelForCausalLM, AutoTokenizer, PreTrainedModel
 
+from tunebridge.quickstart import FULL, SIX, Preset
 from tunebridge.training import schedule
 
 from . import downstream
@@ -25,7 +26,12 @@ from .batches import Batch, Sequence, pad
 from .downstream import Row
 
 LINEARS = ["q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj"]
-EPOCHS = {"intent": 10, "extract": 12, "changelog": 5, "changelog-all": 5}
+RECIPES = {
+    "intent": Preset(epochs=10, learning_rate=1e-2),
+    "extract": Preset(epochs=12, learning_rate=1e-2),
+    "changelog": SIX,
+    "changelog-all": FULL,
+}
 EVALUATE_ROWS = 128
 WINDOW = 8
 
@@ -171,12 +177,12 @@ def _options() -> argparse.Namespace:
     """Read the command line."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("model", type=Path, help="folder of the base model")
-    parser.add_argument("--task", choices=list(EPOCHS), required=True)
+    parser.add_argument("--task", choices=list(RECIPES), required=True)
     parser.add_argument("--split", choices=["validation", "test"], default="validation")
     parser.add_argument("--seeds", type=int, default=3)
     parser.add_argument("--rank", type=int, default=16)
     parser.add_argument("--alpha", type=float, default=32.0)
-    parser.add_argument("--lr", type=float, default=1e-2)
+    parser.add_argument("--lr", type=float, help="peak learning rate")
     parser.add_argument("--batch", type=int, default=32)
     parser.add_argument("--epochs", type=int, help="passes over the training rows")
     parser.add_argument("--dropout", type=float, default=0.0)
@@ -185,7 +191,8 @@ def _options() -> argparse.Namespace:
     parser.add_argument("--warmup", type=float, default=0.05, help="share of the steps")
     parser.add_argument("--full", action="store_true", help="full fine-tuning instead of LoRA")
     options = parser.parse_args()
-    options.epochs = options.epochs or EPOCHS[options.task]
+    options.epochs = options.epochs or RECIPES[options.task].epochs
+    options.lr = options.lr or RECIPES[options.task].learning_rate
     return options
 
 
