@@ -78,7 +78,8 @@ class Checkpoints:
             save_file(_optimizer_tensors(model, optimizer), partial / OPTIMIZER)
             if best is not None:
                 save_file(dict(best), partial / BEST)
-            (partial / STATE).write_text(json.dumps(asdict(progress)))
+            files = sorted(path.name for path in partial.iterdir())
+            (partial / STATE).write_text(json.dumps({"progress": asdict(progress), "files": files}))
             to_disk(partial)
         except BaseException:
             shutil.rmtree(partial, ignore_errors=True)  # on a full disk the last words need the space
@@ -108,14 +109,16 @@ class Checkpoints:
         restore(model, load_file(newest / WEIGHTS))
         _load_optimizer(model, optimizer, load_file(newest / OPTIMIZER))
         best = load_file(newest / BEST) if (newest / BEST).exists() else None
-        return Progress(**json.loads((newest / STATE).read_text())), best
+        return Progress(**json.loads((newest / STATE).read_text())["progress"]), best
 
 
 def _is_whole(checkpoint: Path) -> bool:
-    """Whether a checkpoint has all its files; the best weights are there when there was a best step."""
-    if not all((checkpoint / name).is_file() for name in (WEIGHTS, OPTIMIZER, STATE)):
+    """Whether a checkpoint has all the files that its state names."""
+    try:
+        files = json.loads((checkpoint / STATE).read_text())["files"]
+    except (OSError, ValueError):
         return False
-    return (checkpoint / BEST).is_file() or json.loads((checkpoint / STATE).read_text())["best_step"] is None
+    return all((checkpoint / name).is_file() for name in files)
 
 
 def _optimizer_tensors(model: nn.Module, optimizer: torch.optim.Optimizer) -> dict[str, Tensor]:
