@@ -9,7 +9,7 @@ from tunebridge.client import Client
 from tunebridge.data.example import Message
 from tunebridge.job import JobStatus
 
-pytestmark = [pytest.mark.torch, pytest.mark.slow]
+pytestmark = pytest.mark.torch
 pytest.importorskip("google.genai")
 pytest.importorskip("huggingface_hub")
 pytest.importorskip("gradientai")
@@ -23,6 +23,7 @@ options:
   gradient: {host: "https://gradient.invalid/api"}
   vertexai: {project: mine, bucket: my-bucket}
 """
+EXAMPLE = Path(__file__).parent.parent / "examples" / "jobs" / "one_line.yaml"
 COLOURS = ("red", "blue")
 CUSTOM_JOB = ("base_model.vertexai=tunebridge/nano", "options.vertexai.mode=custom_job")
 CASES = [
@@ -38,6 +39,7 @@ def question(number: int) -> tuple[Message, ...]:
     return (Message(role="user", content=f"Is ball {number} {COLOURS[0]} or {COLOURS[1]}?"),)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("backend", "overrides"), CASES, ids=["local", "tuning", "custom_job", "hf", "gradient"])
 def test_the_same_rows_are_learnt_wherever_they_are_sent(
     backend: str, overrides: tuple[str, ...], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
@@ -55,6 +57,11 @@ def test_the_same_rows_are_learnt_wherever_they_are_sent(
     answers = list(client.generate(job.id, held_out, GenerationParameters(max_tokens=6)))
     right = sum(answer.output.strip().lower().startswith("red") for answer in answers)
     assert right >= 6
+
+
+@pytest.mark.parametrize("backend", ["local", "vertexai", "huggingface", "gradient"])
+def test_the_example_can_be_sent_to_each(backend: str, tmp_path: Path) -> None:
+    assert not Client(tmp_path / "home").plan(EXAMPLE, backend=backend).refused
 
 
 def row(number: int) -> str:

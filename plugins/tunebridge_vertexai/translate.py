@@ -182,7 +182,7 @@ def _only_for(job: Translation, field: str, method: str, wanted: str, sent_as: s
     if method == wanted:
         job.take(field, sent_as)
     elif job.is_set(field):
-        job.refuse(field, f"for Gemini it belongs to the method {wanted}; remove it")
+        job.drop(field, f"for Gemini it belongs to the method {wanted}")
 
 
 def _not_here(job: Translation, field: str, reason: str) -> None:
