@@ -193,3 +193,51 @@ def test_every_code_happens_somewhere() -> None:
     }
     assert {*CODES} - found == {"X-arguments", "L-call-ids-renamed", "L-label"}
     assert convert("together/text", text="a", label=True).losses[0].code == "L-label"
+
+
+def test_system_turns_are_merged_in_order() -> None:
+    turns = [{"role": "developer", "content": "Be kind."}, ASKED, SYSTEM, RED]
+    (row,) = convert("bedrock/claude", messages=turns).rows
+    assert row == {"system": "Be kind.\n\nBe short.", "messages": [ASKED, RED]}
+
+
+def test_images_are_listed_in_the_order_of_their_places() -> None:
+    images = [{"type": "image_url", "image_url": {"url": f"s3://b/{name}.png"}} for name in "ab"]
+    (row,) = convert("huggingface/messages", messages=[{"role": "user", "content": [*images, PART]}, RED]).rows
+    assert row["images"] == ["s3://b/a.png", "s3://b/b.png"]
+    assert row["messages"][0]["content"] == [{"type": "image"}, {"type": "image"}, PART]
+
+
+def test_a_tools_parameters_become_vertex_schemas() -> None:
+    parameters = {
+        "type": "object",
+        "properties": {
+            "at": {"type": ["string", "null"], "enum": ["sky"]},
+            "all": {"type": "array", "items": {"anyOf": [{"type": "integer"}, {"const": 1}]}},
+        },
+        "additionalProperties": False,
+    }
+    tools = [{"type": "function", "function": {"name": "look", "parameters": parameters}}]
+    converted = convert("vertexai/gemini_sft", messages=[ASKED, RED], tools=tools)
+    assert converted.rows[0]["tools"] == [
+        {
+            "functionDeclarations": [
+                {
+                    "name": "look",
+                    "parameters": {
+                        "type": "OBJECT",
+                        "properties": {
+                            "at": {"type": "STRING", "nullable": True, "enum": ["sky"]},
+                            "all": {"type": "ARRAY", "items": {"anyOf": [{"type": "INTEGER"}, {}]}},
+                        },
+                        "additionalProperties": False,
+                    },
+                }
+            ]
+        }
+    ]
+    (loss,) = converted.losses
+    assert (loss.code, loss.path) == (
+        "L-tool-schema",
+        "tools.0.function.parameters.properties.all.items.anyOf.1.const",
+    )
