@@ -25,6 +25,7 @@ CAPABILITIES = Capabilities(
     download=True,
     list_jobs=True,
     delete=True,
+    deploy=True,
     poll_seconds=10.0,
 )
 

@@ -8,7 +8,7 @@ import argparse
 import json
 import os
 import sys
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import IO, Any, NamedTuple
 
@@ -73,6 +73,12 @@ def answer_all(
             outputs = _generate(model, tokenizer.pad_token_id, [prompts[number] for number in batch], room)
         for number, output in zip(batch, outputs, strict=True):
             yield number, _answer(output, tokenizer, ends)
+
+
+def answer_request(loaded: Loaded, asked: Mapping[str, Any]) -> dict[str, Any]:
+    """Answer what `tunebridge.training.answer.request_body` asks of an endpoint, in the order of its inputs."""
+    answers = dict(answer_all(loaded, asked["inputs"], **asked["parameters"]))
+    return {"answers": [answers[number] for number in range(len(answers))]}
 
 
 def batches(lengths: Sequence[int]) -> Iterator[list[int]]:
