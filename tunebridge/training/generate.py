@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import IO, Any, NamedTuple
 
 from tunebridge.data.example import Message
-from tunebridge.data.tokens import chat_messages, end_tokens
+from tunebridge.data.rendering.render import chat_messages, end_tokens
 from tunebridge.errors import DataError, TuneBridgeError
 from tunebridge.training.events import PREFIX
 from tunebridge.training.process import share_the_cores
