@@ -9,6 +9,7 @@ from tunebridge.cost.constants import Constants
 from tunebridge.cost.interval import Interval
 from tunebridge.cost.lengths import RowLengths
 from tunebridge.cost.price import Meter, Price, Unit
+from tunebridge.data.dataset import Dataset
 from tunebridge.plan import Plan
 from tunebridge.spec import SpecModel
 
@@ -43,6 +44,8 @@ class Bill(SpecModel):
     """How long the job would take; None where the service does not say."""
     assumptions: tuple[str, ...] = ()
     warnings: tuple[str, ...] = ()
+    serves: tuple[str, str | None] | None = None
+    """sku and tier of the tuned model's tokens, where those are billed."""
     unpriced: str | None = None
     """Why nothing can be said of the costs, where that is so."""
 
@@ -63,6 +66,8 @@ class Workload:
     constants: Constants
     today: date
     serve: ServeTokens | None = None
+    has_electricity: bool = False
+    """Whether a price of power is known."""
     tokens_per_second: float | None = None
     """What was measured on this very machine, where it was."""
 
@@ -77,10 +82,8 @@ class Billing:
     """Packaged rows."""
     stand_ins: Mapping[str, Any] = field(default_factory=dict)
     """Options that the backend needs and that change no price, such as a role or a bucket, for `estimate --all`."""
-    probe: Callable[[Plan], float | None] | None = None
+    probe: Callable[[Plan, Dataset], float | None] | None = None
     """Measure on this machine how many tokens per second a plan trains on; None where it cannot be measured."""
-    machines: Sequence[str] = ()
-    """Kinds of machine that the backend rents and the core knows."""
 
 
 def inference_lines(serve: ServeTokens | None, sku: str, **where: str | None) -> tuple[Line, ...]:
@@ -102,3 +105,30 @@ def inference_lines(serve: ServeTokens | None, sku: str, **where: str | None) ->
         )
         for meter, tokens in amounts.items()
     )
+
+
+def token_line(quantity: Interval, sku: str, *, name: str = "training", **where: str | None) -> Line:
+    """Return the line for tokens that are trained on; `quantity` counts single tokens."""
+    values = {"name": name, "meter": "training", "sku": sku, "unit": "1M tokens", "quantity": quantity * (1 / MILLION)}
+    component = "validation" if name == "validation" else "training"
+    return Line.model_validate({**values, "component": component, **where})
+
+
+def hour_line(sku: str, *, name: str = "machine", **where: str | None) -> Line:
+    """Return the line for one hour of a machine in training."""
+    values = {"name": name, "meter": "training", "sku": sku, "unit": "hour", "quantity": Interval.exactly(1.0)}
+    return Line.model_validate({**values, "component": "training", **where})
+
+
+def hosting_line(sku: str, *, hours: float = HOURS_PER_MONTH, name: str = "endpoint", **where: str | None) -> Line:
+    """Return the line for an endpoint that stands for so many hours of a month."""
+    values = {"name": name, "meter": "hosting", "sku": sku, "unit": "hour", "quantity": Interval.exactly(hours)}
+    return Line.model_validate({**values, "component": "hosting", **where})
+
+
+def told_tokens(workload: Workload, epochs: str) -> str:
+    """Return in words how the tokens were counted and how often they are trained on."""
+    total = workload.train.total()
+    amount = f"{total.likely:,.0f}" if total.is_exact else f"{total.low:,.0f} to {total.high:,.0f}"
+    images = f"; {workload.train.images:,} images are not counted" if workload.train.images else ""
+    return f"{amount} tokens in {len(workload.train):,} rows, by {workload.train.method}; {epochs}{images}"

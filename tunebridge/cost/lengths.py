@@ -41,6 +41,12 @@ class RowLengths:
         most = -(-max(self.high, default=0) // self.sequences)
         return most if max_length is None else min(most, max_length)
 
+    def attended(self, max_length: int | None = None) -> float:
+        """Return the length over which attention looks, averaged over tokens."""
+        most = None if max_length is None else max_length * self.sequences
+        counts = [count if most is None else min(count, most) for count in self.likely]
+        return sum(count * count for count in counts) / max(1, sum(counts)) / self.sequences
+
     def _sum(self, counts: "array[int]", max_length: int | None) -> int:
         if max_length is None:
             return sum(counts)
