@@ -10,6 +10,7 @@ from tunebridge import specfile
 from tunebridge import submit as submission
 from tunebridge import watch as watching
 from tunebridge.backend import Backend, Check, Generation, GenerationParameters, Rehearsal
+from tunebridge.cost.calibration import Calibrated
 from tunebridge.cost.comparison import Comparison
 from tunebridge.costs import Costs, EstimateOptions
 from tunebridge.data.dataset import Dataset
@@ -117,6 +118,10 @@ class Client:
             chosen=chosen,
             options=options,
         )
+
+    def calibrate(self) -> Sequence[Calibrated]:
+        """Refine the model of time from this store's finished jobs; later estimates use it."""
+        return self.costs.calibrate(self.store.list(), self.store.plan)
 
     def submit(
         self,

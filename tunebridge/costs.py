@@ -1,5 +1,6 @@
 """The facade's part for money and time: estimates of a job on any backend, the price book, workloads, calibration."""
 
+import logging
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import date
@@ -7,8 +8,9 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
-from tunebridge.backend import Backend, BackendInfo
+from tunebridge.backend import Backend
 from tunebridge.cost.bill import Billing, ServeTokens, Workload
+from tunebridge.cost.calibration import Calibrated, Finished, calibrated, write_calibration
 from tunebridge.cost.comparison import Comparison, compare
 from tunebridge.cost.constants import Constants, load_constants
 from tunebridge.cost.estimate import CostEstimate, priced, unpriced
@@ -16,12 +18,14 @@ from tunebridge.cost.lengths import count_dataset
 from tunebridge.cost.price import PriceBook, read_prices
 from tunebridge.cost.workloads import WorkloadHours, read_workloads, workload_hours
 from tunebridge.data.counters import counter_for
-from tunebridge.data.dataset import Dataset
+from tunebridge.data.dataset import Dataset, Split
 from tunebridge.errors import SpecError, TuneBridgeError
+from tunebridge.job import Job, JobStatus
 from tunebridge.plan import Plan
 from tunebridge.plugins import Plugins
 from tunebridge.spec import JobSpec
 
+logger = logging.getLogger(__name__)
 CONSTANTS_FILE = "constants.toml"
 CALIBRATION_FILE = "calibration.toml"
 PRICES_FOLDER = "prices"
@@ -94,9 +98,31 @@ class Costs:
         known = self.constants(constants)
         return [workload_hours(workload, known) for workload in read_workloads(file)]
 
-    def info(self, name: str) -> BackendInfo:
-        """Return a backend's static description."""
-        return self._plugins.backend(name)
+    def calibrate(self, jobs: Sequence[Job], plan_of: Callable[[str], Plan]) -> list[Calibrated]:
+        """Learn from finished jobs how far the model of time is off on each machine; later estimates use it."""
+        found = calibrated(done for job in jobs if (done := self._finished(job, plan_of)))
+        if found:
+            write_calibration(self._home / CALIBRATION_FILE, found)
+        return found
+
+    def _finished(self, job: Job, plan_of: Callable[[str], Plan]) -> Finished | None:
+        """Return a finished job beside what is predicted without calibration; None where it has nothing to teach."""
+        seconds = job.usage.training_seconds
+        if job.status != JobStatus.succeeded or job.rehearsal or not seconds:
+            return None
+        own = self._home / CONSTANTS_FILE
+        try:
+            billing, plan = self.billing(job.backend), plan_of(job.id)
+            rows = Dataset(*(_staged(job.folder, split) for split in ("train", "validation")))
+            train, validation = count_dataset(rows, counter_for(plan.base_model))
+            constants = load_constants([own] if own.exists() else [])
+            bill = billing.bill(plan, Workload(train, validation, constants, date.today())) if billing else None
+        except (TuneBridgeError, OSError) as error:
+            logger.warning("job %s teaches nothing: %s", job.id, error)
+            return None
+        if bill is None or bill.training_hours is None:
+            return None
+        return Finished(f"{job.backend}/{bill.place}", seconds / 3600, bill.training_hours.likely)
 
     def open(self, name: str) -> Backend:
         """Return a backend ready to plan."""
@@ -134,7 +160,8 @@ class _Desk:
         workload = self._workload(plan, dataset)
         if billing.probe and self._options.probe and not plan.refused:
             workload = replace(workload, tokens_per_second=billing.probe(plan, dataset))
-        return priced(plan, billing.bill(plan, workload), self._book, self._today)
+        bill, is_served = billing.bill(plan, workload), self._options.serve is not None
+        return priced(plan, bill, self._book, self._today, is_served=is_served)
 
     def _workload(self, plan: Plan, dataset: Dataset) -> Workload:
         train, validation = self._counted(dataset, plan.base_model)
@@ -152,6 +179,11 @@ class _Desk:
         return count_dataset(dataset, counter_for(model))
 
 
+def _staged(folder: Path, split: str) -> Any:
+    path = folder / f"{split}.jsonl"
+    return Split.read(path) if path.exists() else None
+
+
 def filled(spec: JobSpec, billing: Billing | None) -> JobSpec:
     """Return the job with stand-ins for options that its backend needs and that change no price."""
     own: Mapping[str, Any] = spec.options.get(spec.backend, {})
@@ -163,14 +195,16 @@ def filled(spec: JobSpec, billing: Billing | None) -> JobSpec:
 
 
 def serve_tokens(text: str) -> ServeTokens:
-    """Read `input,output` tokens per month, such as `2e6,500000` or `2M,500k`; SpecError where that is something else."""
+    """Read `input,output` tokens per month, such as `2000000,500000` or `2M,500k`; SpecError for anything else."""
     units = {"k": 1e3, "m": 1e6, "b": 1e9}
     parts = [part.strip().lower() for part in text.split(",")]
     try:
         amounts = [float(part.rstrip("kmb")) * units.get(part[-1:], 1.0) for part in parts]
         read, written = amounts
     except ValueError:
-        raise SpecError(f"{text!r} is no pair of numbers. Write tokens per month as 2000000,500000 or 2M,500k.") from None
+        raise SpecError(
+            f"{text!r} is no pair of numbers. Write tokens per month as 2000000,500000 or 2M,500k."
+        ) from None
     if min(read, written) < 0:
         raise SpecError(f"{text!r} has a negative number. Write tokens per month as 2M,500k.")
     return ServeTokens(input=read, output=written)

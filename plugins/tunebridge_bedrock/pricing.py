@@ -1,6 +1,6 @@
 """How Bedrock bills a customization: tokens of the rows times epochs, by a rate for each model."""
 
-from tunebridge.cost.bill import Bill, Billing, Workload, inference_lines, told_tokens, token_line
+from tunebridge.cost.bill import Bill, Billing, Workload, inference_lines, token_line, told_tokens
 from tunebridge.cost.interval import Interval
 from tunebridge.cost.price import packaged
 from tunebridge.plan import Plan

@@ -1,6 +1,6 @@
 """How Gradient.AI billed: by trained token; an installation of today has no price that anybody publishes."""
 
-from tunebridge.cost.bill import Bill, Billing, Workload, told_tokens, token_line
+from tunebridge.cost.bill import Bill, Billing, Workload, token_line, told_tokens
 from tunebridge.cost.price import packaged
 from tunebridge.plan import Plan
 

@@ -13,12 +13,12 @@ from tunebridge.cost.constants import Constants
 from tunebridge.cost.hours import Training, hours
 from tunebridge.cost.interval import Interval
 from tunebridge.cost.price import packaged
-from tunebridge.cost.rental import Run, describe, told
+from tunebridge.cost.rental import Run, capped, corrected, describe, told
 from tunebridge.data.dataset import Dataset, Split
 from tunebridge.plan import Plan
 from tunebridge.plugins import missing_requirement
-from tunebridge.training.config import EVENTS_FILE, RunConfig
 from tunebridge.training.bundle import write_run
+from tunebridge.training.config import EVENTS_FILE, RunConfig
 from tunebridge.training.sources import locate
 from tunebridge_local import INFO, client
 
@@ -41,15 +41,15 @@ def bill(plan: Plan, workload: Workload) -> Bill:
     if run is None:
         return Bill(place=HERE, unpriced=f"the size of {plan.base_model} is not known from its name")
     constants = workload.constants
-    spent = _measured(run, workload) if workload.tokens_per_second else _guessed(run, constants)
-    spent += constants.triple("start_minutes", "local") * (1 / 60)
-    if (most := plan.payload.get("max_hours")) is not None:
-        spent = Interval(low=min(spent.low, most), likely=min(spent.likely, most), high=min(spent.high, most))
+    trained = _measured(run, workload) if workload.tokens_per_second else _guessed(run, constants)
+    trained = capped(trained, plan.payload.get("max_hours"))
+    spent = trained + constants.triple("start_minutes", "local") * (1 / 60)
     line = hour_line(HERE).model_copy(update={"quantity": spent})
     return Bill(
         lines=(line, *_power(spent, workload)),
         place=HERE,
         hours=spent,
+        training_hours=trained,
         assumptions=(*told(run, workload, plan.payload), _told_speed(workload)),
     )
 
@@ -105,7 +105,7 @@ def _guessed(run: Run, constants: Constants) -> Interval:
         validation_tokens=run.validation_tokens,
         extra_regimes=("unknown_gpu",),
     )
-    return hours(guessed, constants)
+    return corrected(hours(guessed, constants), f"local/{HERE}", constants)
 
 
 def _power(spent: Interval, workload: Workload) -> tuple[Line, ...]:

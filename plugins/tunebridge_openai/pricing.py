@@ -12,8 +12,8 @@ from tunebridge.cost.bill import (
     Workload,
     hosting_line,
     inference_lines,
-    told_tokens,
     token_line,
+    told_tokens,
 )
 from tunebridge.cost.interval import Interval
 from tunebridge.cost.price import packaged
@@ -43,7 +43,9 @@ def bill(plan: Plan, workload: Workload) -> Bill:
     service = plan.connection.get("service", "openai")
     method = plan.payload["request"]["method"]["type"]
     if method == "reinforcement":
-        return Bill(place=service, unpriced="reinforcement is billed by the hour of a loop whose length nobody can tell")
+        return Bill(
+            place=service, unpriced="reinforcement is billed by the hour of a loop whose length nobody can tell"
+        )
     server = _server(plan.connection.get("base_url") or "") if service == "custom" else None
     if server:
         return _bill_of_server(plan, workload, server)
@@ -74,7 +76,7 @@ def _bill_by_tokens(plan: Plan, workload: Workload, service: str) -> Bill:
 
 
 def _bill_of_server(plan: Plan, workload: Workload, server: str) -> Bill:
-    """Together bills held-out rows too, once for each evaluation; neither packs unless asked, and neither bills that."""
+    """Return the bill of a server of the dialect; Together bills held-out rows too, once for each epoch."""
     billions = billions_of_weights(plan.base_model)
     size = next((name for most, name in SIZES[server] if billions is not None and billions <= most), None)
     if size is None:

@@ -1,6 +1,6 @@
 """How SageMaker bills: a machine by the second, or Amazon's own recipes by the token; an endpoint by the hour."""
 
-from tunebridge.cost.bill import Bill, Billing, Workload, hosting_line, hour_line, told_tokens, token_line
+from tunebridge.cost.bill import Bill, Billing, Workload, hosting_line, hour_line, token_line, told_tokens
 from tunebridge.cost.interval import Interval
 from tunebridge.cost.price import packaged
 from tunebridge.cost.rental import Machine, rented
@@ -51,7 +51,11 @@ def _timeout_warning(plan: Plan, made: Bill) -> tuple[str, ...]:
 def _serverless(plan: Plan, workload: Workload) -> Bill:
     given = plan.payload.get("hyperparameters", {}).get("max_epochs")
     epochs = Interval.exactly(float(given)) if given is not None else RECIPE_EPOCHS
-    told = f"{epochs.likely:g} epochs" if epochs.is_exact else f"{epochs.low:g} to {epochs.high:g} epochs, as the recipe has it"
+    told = (
+        f"{epochs.likely:g} epochs"
+        if epochs.is_exact
+        else f"{epochs.low:g} to {epochs.high:g} epochs, as the recipe has it"
+    )
     return Bill(
         lines=(token_line(workload.train.total() * epochs, "serverless", region=str(plan.connection["region"])),),
         place="serverless",

@@ -1,6 +1,6 @@
-"""How Vertex AI bills: tokens of the rows times epochs for tuning; a machine and its GPU by the hour for custom jobs."""
+"""How Vertex AI bills: tokens of the rows times epochs for tuning; machine and GPU by the hour for custom jobs."""
 
-from tunebridge.cost.bill import Bill, Billing, Workload, hour_line, inference_lines, told_tokens, token_line
+from tunebridge.cost.bill import Bill, Billing, Workload, hour_line, inference_lines, token_line, told_tokens
 from tunebridge.cost.interval import Interval
 from tunebridge.cost.price import packaged
 from tunebridge.cost.rental import Machine, rented

@@ -42,6 +42,8 @@ class Bill(SpecModel):
     """The machine, or the tier or mode, on which the job would run."""
     hours: Interval | None = None
     """How long the job would take; None where the service does not say."""
+    training_hours: Interval | None = None
+    """The part of it in which the model is trained, where it is modelled."""
     assumptions: tuple[str, ...] = ()
     warnings: tuple[str, ...] = ()
     serves: tuple[str, str | None] | None = None

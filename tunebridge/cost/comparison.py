@@ -10,13 +10,12 @@ from tunebridge.cost.estimate import CostEstimate
 from tunebridge.cost.interval import Cost
 from tunebridge.spec import SpecModel
 
-SCHEMA_VERSION = 1
 USUAL_SHARE = ServeTokens(input=3, output=1)
 """Tokens read for one that is written, where nothing is said of the use."""
 
 
 class BreakEven(SpecModel):
-    """From how many tokens a month on a model that is hosted by the hour is cheaper than one that is billed by token."""
+    """From how many tokens a month on a model hosted by the hour is cheaper than one that is billed by token."""
 
     hosted: str
     by_token: str
@@ -29,7 +28,7 @@ class BreakEven(SpecModel):
 class Comparison(SpecModel):
     """What one job costs on several backends, cheapest first, those without a price last."""
 
-    schema_version: Literal[1] = SCHEMA_VERSION
+    schema_version: Literal[1] = 1
     generated_on: date
     currency: Literal["USD"] = "USD"
     train_rows: int | None = None
@@ -89,4 +88,6 @@ def _per_million(row: CostEstimate, share: float) -> Decimal | None:
     prices = row.tuned_usd_per_million
     if "input" not in prices or "output" not in prices:
         return None
-    return Decimal(str(prices["input"])) * Decimal(str(share)) + Decimal(str(prices["output"])) * Decimal(str(1 - share))
+    return Decimal(str(prices["input"])) * Decimal(str(share)) + Decimal(str(prices["output"])) * Decimal(
+        str(1 - share)
+    )

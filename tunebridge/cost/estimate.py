@@ -107,10 +107,15 @@ def unpriced(backend: str, status: Status, reason: str, *, base_model: str = "")
     return CostEstimate(backend=backend, base_model=base_model, status=status, reasons=(reason,))
 
 
-def priced(plan: Plan, bill: Bill, book: PriceBook, today: date) -> CostEstimate:
-    """Return what a plan costs: each line of its bill with the price that counts."""
+def priced(plan: Plan, bill: Bill, book: PriceBook, today: date, *, is_served: bool = False) -> CostEstimate:
+    """Return what a plan costs: each line of its bill with the price that counts.
+
+    `is_served`: tokens of the tuned model were asked for; a bill that says nothing of them gets a line without a price.
+    """
     found = [(line, _price(plan.backend, line, book)) for line in bill.lines]
     lines = tuple(_priced(line, price, today) for line, price in found)
+    if is_served and not any(line.component in ("hosting", "inference") for line in lines):
+        lines += (_served_elsewhere(),)
     rows = [price for _, price in found if price is not None]
     status, reasons = _status(plan, bill, lines, rows, today)
     estimate = CostEstimate(
@@ -153,6 +158,12 @@ def _priced(line: Line, price: Price | None, today: date) -> PricedLine:
     return PricedLine.model_validate({**shown, "cost": Cost.of(line.quantity, price.usd), "price": used})
 
 
+def _served_elsewhere() -> PricedLine:
+    values = {"component": "inference", "name": "answers", "quantity": Interval.exactly(1), "unit": "month"}
+    why = "the result is weights; what their answers cost depends on where you run them"
+    return PricedLine.model_validate({**values, "no_price": why})
+
+
 def _status(
     plan: Plan, bill: Bill, lines: Sequence[PricedLine], rows: Sequence[Price], today: date
 ) -> tuple[Status, tuple[str, ...]]:
@@ -183,16 +194,16 @@ def _price_warnings(found: Sequence[tuple[Line, Price | None]], today: date) -> 
     for line, price in found:
         if price is None or price.usd is None:
             continue
-        freshness = price.freshness(today)
+        what, freshness = f"The price of {price.sku} ({price.meter})", price.freshness(today)
         if freshness != "fresh":
-            told.append(f"The price of {price.sku} is {freshness}: {price.age_days(today)} days old.")
+            told.append(f"{what} is {freshness}: {price.age_days(today)} days old.")
         if price.confidence == "low":
-            told.append(f"The price of {price.sku} is uncertain: {price.note or price.source_url}.")
+            told.append(f"{what} is uncertain: {price.note or price.source_url}.")
         if line.region and price.region not in ("any", line.region):
-            told.append(f"The price of {price.sku} is that of {price.region}; {line.region} may differ.")
+            told.append(f"{what} is that of {price.region}; {line.region} may differ.")
         if price.orderable_until and price.orderable_until >= today:
             days = (price.orderable_until - today).days
-            told.append(f"{price.sku} can be ordered until {price.orderable_until} ({days} days). {price.note}".strip())
+            told.append(f"{price.sku} can be ordered until {price.orderable_until} ({days} days): {price.note}.")
     return list(dict.fromkeys(told))
 
 

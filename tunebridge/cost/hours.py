@@ -86,7 +86,7 @@ def seconds_per_token(training: Training, constants: Constants) -> float:
     gathering = _gathered_bytes(training, constants) / link
     seen = 1 - constants.number("shape", "overlap")
     seconds = max(computing, gathering) + seen * min(computing, gathering)
-    return seconds / (training.pass_tokens * training.gpu_count)
+    return float(seconds / (training.pass_tokens * training.gpu_count))
 
 
 def _computing_seconds(training: Training, constants: Constants) -> float:

@@ -44,9 +44,7 @@ class Interval(SpecModel):
     def __mul__(self, other: "Interval | float") -> "Interval":
         """Return the product, bound by bound."""
         factor = other if isinstance(other, Interval) else Interval.exactly(other)
-        return Interval(
-            low=self.low * factor.low, likely=self.likely * factor.likely, high=self.high * factor.high
-        )
+        return Interval(low=self.low * factor.low, likely=self.likely * factor.likely, high=self.high * factor.high)
 
 
 class Cost(SpecModel):

@@ -56,12 +56,14 @@ def rented(plan: Plan, workload: Workload, machine: Machine, lines: Sequence[Lin
         return Bill(place=machine.name, unpriced=f"the size of {settings['base_model']} is not known from its name")
     constants = workload.constants
     training = _training(run, machine, constants)
-    spent = _capped(_calibrated(hours(training, constants), plan.backend, machine, constants), settings)
-    spent += _start(plan.backend, run, constants)
+    trained = corrected(hours(training, constants), f"{plan.backend}/{machine.name}", constants)
+    trained = capped(trained, settings.get("max_hours"))
+    spent = trained + _start(plan.backend, run, constants)
     return Bill(
         lines=tuple(line.model_copy(update={"quantity": line.quantity * spent}) for line in lines),
         place=machine.name,
         hours=spent,
+        training_hours=trained,
         assumptions=(*told(run, workload, settings), _told_speed(training, machine, constants)),
         warnings=_warnings(run, machine, training, constants),
     )
@@ -118,22 +120,21 @@ def _training(run: Run, machine: Machine, constants: Constants) -> Training:
         has_reference=run.is_preference,
         is_slow_adapter=run.is_slow_adapter,
         validation_tokens=run.validation_tokens,
-        extra_regimes=() if gpu else ("unknown_gpu",),
+        extra_regimes=() if gpu and gpu.name != "CPU" else ("unknown_gpu",),
     )
 
 
-def _calibrated(found: Interval, backend: str, machine: Machine, constants: Constants) -> Interval:
-    """Return the hours corrected by what the user's own finished jobs took."""
-    factors = constants.calibrated.get(f"{backend}/{machine.name}")
+def corrected(found: Interval, machine: str, constants: Constants) -> Interval:
+    """Return hours corrected by what the user's own finished jobs took on `machine`, a backend and its machine."""
+    factors = constants.calibrated.get(machine)
     if factors is None:
         return found
     low, likely, high = factors
     return Interval(low=found.likely * low, likely=found.likely * likely, high=found.likely * high)
 
 
-def _capped(found: Interval, settings: Mapping[str, Any]) -> Interval:
-    """Return the hours that the run's own limit leaves."""
-    most = settings.get("max_hours")
+def capped(found: Interval, most: float | None) -> Interval:
+    """Return the hours that a limit leaves."""
     if most is None:
         return found
     return Interval(low=min(found.low, most), likely=min(found.likely, most), high=min(found.high, most))
