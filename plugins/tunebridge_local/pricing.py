@@ -23,11 +23,12 @@ from tunebridge.training.sources import locate
 from tunebridge_local import INFO, client
 
 PACKAGE = "tunebridge_local"
-PROBE_STEPS, PROBE_SECONDS = 6, 30.0
-"""Steps that a probe trains, and the time after which it is ended."""
+PROBE_STEPS, PROBE_ROWS, PROBE_SECONDS = 6, 4, 45.0
+"""Steps that a probe trains, rows of each at most, and the time after which it is ended."""
 PROBE: Mapping[str, Any] = {
     "early_stopping_patience": None,
     "keep": "last",
+    "too_long": "truncate",
     "max_hours": None,
     "checkpoint_seconds": 3600.0,
 }
@@ -64,9 +65,9 @@ def probe(plan: Plan, dataset: Dataset) -> float | None:
     with tempfile.TemporaryDirectory(prefix="tunebridge-probe-") as name:
         run, rows = Path(name) / "run", Path(name) / "rows"
         rows.mkdir()
-        sample = int(plan.payload["batch_size"]) * PROBE_STEPS
-        Split(islice(dataset.train, sample)).write(rows / "train.jsonl")
-        settings = {**plan.payload, **PROBE, "max_steps": PROBE_STEPS, "epochs": PROBE_STEPS}
+        batch = min(int(plan.payload["batch_size"]), PROBE_ROWS)
+        Split(islice(dataset.train, batch * PROBE_STEPS)).write(rows / "train.jsonl")
+        settings = {**plan.payload, **PROBE, "batch_size": batch, "max_steps": PROBE_STEPS, "epochs": PROBE_STEPS}
         write_run(run, RunConfig.model_validate({"job_id": "probe", **settings}), rows)
         client.try_out(run, PROBE_SECONDS)
         return _speed(run / EVENTS_FILE)

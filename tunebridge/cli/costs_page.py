@@ -20,7 +20,7 @@ PAGE = """<!doctype html>
 :root {{ color-scheme: light dark; --ink: light-dark(#1b1f24, #e6e9ec); --faint: light-dark(#6a737d, #98a1ab);
   --grid: light-dark(#e3e6ea, #343a42); --bar: light-dark(#8ab4e8, #3f6fa8); --dot: light-dark(#1a4f8f, #a9cdf7);
   --warn: light-dark(#8a5a00, #e6b450) }}
-body {{ font: 15px/1.5 system-ui, sans-serif; color: var(--ink); max-width: 70em; margin: 2em auto; padding: 0 1em }}
+body {{ font: 15px/1.5 system-ui, sans-serif; color: var(--ink); max-width: 84em; margin: 2em auto; padding: 0 1em }}
 svg {{ width: 100%; height: auto }} svg text {{ font: 13px system-ui, sans-serif; fill: var(--ink) }}
 svg .faint {{ fill: var(--faint); font-size: 12px }} .grid {{ stroke: var(--grid) }}
 .range {{ stroke: var(--bar); stroke-width: 8; stroke-linecap: round }} .likely {{ fill: var(--dot) }}
@@ -64,7 +64,7 @@ def page(made: Comparison) -> str:
 
 
 def _plot(made: Comparison) -> str:
-    shown = [(row, _deciding(row, made)) for row in made.estimates]
+    shown = [(row, made.deciding(row)) for row in made.estimates]
     costs = [cost for _, cost in shown if cost is not None]
     low, high = _scale(costs)
     height = TOP + ROW * len(shown) + 10
@@ -92,12 +92,6 @@ def _bar(row: CostEstimate, cost: Cost | None, y: float, scale: tuple[float, flo
         f'<circle class="likely" cx="{likely:.1f}" cy="{y:.1f}" r="6"/></g>'
         f'<text class="faint" x="{high + 12:.1f}" y="{y + 4:.1f}">{_dollars(float(cost.likely))}</text>'
     )
-
-
-def _deciding(row: CostEstimate, made: Comparison) -> Cost | None:
-    if row.status in ("closed", "not planned"):
-        return None
-    return row.total if made.serve_tokens else row.once
 
 
 def _scale(costs: Sequence[Cost]) -> tuple[float, float]:

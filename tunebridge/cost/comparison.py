@@ -40,28 +40,26 @@ class Comparison(SpecModel):
 
     @property
     def cheapest(self) -> CostEstimate | None:
-        """The cheapest row that has a price and can be submitted, None where there is none."""
-        return next((row for row in self.estimates if row.is_cheapest_possible), None)
+        """The cheapest row that has a price and can be submitted as it is, None where there is none."""
+        return next((row for row in self.estimates if row.status == "ok" and self.deciding(row)), None)
+
+    def deciding(self, row: CostEstimate) -> Cost | None:
+        """Return the cost by which a row is placed; what has no price, or cannot be ordered, has none."""
+        if row.status in ("closed", "not planned"):
+            return None
+        return row.once if self.serve_tokens is None else row.total
 
 
 def compare(estimates: Sequence[CostEstimate], *, today: date, serve: ServeTokens | None) -> Comparison:
     """Put estimates in order of their likely cost: what can be ordered and has a price, then the rest."""
+    made = Comparison(generated_on=today, serve_tokens=serve, estimates=tuple(estimates))
 
     def place(row: CostEstimate) -> tuple[bool, Decimal, str]:
-        cost = _deciding(row, serve)
+        cost = made.deciding(row)
         return cost is None, cost.likely if cost else Decimal(0), row.backend
 
     ordered = tuple(sorted(estimates, key=place))
-    return Comparison(
-        generated_on=today, serve_tokens=serve, estimates=ordered, break_even=_break_even(ordered, serve or USUAL_SHARE)
-    )
-
-
-def _deciding(row: CostEstimate, serve: ServeTokens | None) -> Cost | None:
-    """Return the cost by which a row is placed; one that nobody can order has none."""
-    if row.status in ("closed", "not planned"):
-        return None
-    return row.once if serve is None else row.total
+    return made.model_copy(update={"estimates": ordered, "break_even": _break_even(ordered, serve or USUAL_SHARE)})
 
 
 def _break_even(rows: Sequence[CostEstimate], use: ServeTokens) -> tuple[BreakEven, ...]:

@@ -91,16 +91,6 @@ class CostEstimate(SpecModel):
         kinds = dict.fromkeys(line.component for line in self.lines)
         return {kind: _sum(line for line in self.lines if line.component == kind) for kind in kinds}
 
-    @property
-    def oldest_days(self) -> int | None:
-        """Age of the oldest price of the job itself, in days; None without a price."""
-        return max((line.price.age_days for line in self.lines if line.price), default=None)
-
-    @property
-    def is_cheapest_possible(self) -> bool:
-        """Whether the row may be called the cheapest: priced, and a job that can be submitted."""
-        return self.status == "ok" and self.once is not None
-
 
 def unpriced(backend: str, status: Status, reason: str, *, base_model: str = "") -> CostEstimate:
     """Return the row of a backend for which nothing can be computed, with the reason."""

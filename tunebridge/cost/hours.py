@@ -5,7 +5,7 @@ dequantizes every weight once, and is launched; sharded weights are gathered ove
 partly hides behind the computing. Few constants, each with a physical meaning; `constants.toml` has them all.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal
 
 from tunebridge.cost.constants import Constants, Factors, Gpu
@@ -89,6 +89,12 @@ def seconds_per_token(training: Training, constants: Constants) -> float:
     return float(seconds / (training.pass_tokens * training.gpu_count))
 
 
+def validation_share(training: Training, constants: Constants) -> float:
+    """Return which part of the time goes into passes over held-out rows."""
+    whole = _work(training, constants)
+    return 1 - _work(replace(training, validation_tokens=0.0), constants) / whole
+
+
 def _computing_seconds(training: Training, constants: Constants) -> float:
     """Return the time of one pass on one GPU, without any waiting for others."""
     weights = (training.active_billions or training.billions) * 1e9
@@ -96,7 +102,8 @@ def _computing_seconds(training: Training, constants: Constants) -> float:
     own = constants.number("pass_tokens", training.adapted) * _balance(training.gpu)
     tokens = training.pass_tokens * (1 + _attention_share(training.length, weights, constants)) + own
     launch = constants.number("shape", "launch_seconds") * (training.billions * 1e9 / REFERENCE_WEIGHTS) ** (1 / 3)
-    return tokens * work * weights / (training.gpu.peak_tflops * 1e12 * _efficiency(training, constants)) + launch
+    speed = training.gpu.peak_tflops * 1e12 * _efficiency(training, constants)
+    return float(tokens * work * weights / speed + launch)
 
 
 def _work(training: Training, constants: Constants) -> float:
@@ -124,7 +131,7 @@ def _balance(gpu: Gpu) -> float:
 def _attention_share(length: float, weights: float, constants: Constants) -> float:
     """Return attention's work as a share of the weights' own."""
     size = constants.number("shape", "width_times_layers") * (weights / REFERENCE_WEIGHTS) ** (2 / 3)
-    return constants.number("shape", "attention") * 2 * length * size / (2 * weights)
+    return float(constants.number("shape", "attention") * 2 * length * size / (2 * weights))
 
 
 def _gathered_bytes(training: Training, constants: Constants) -> float:

@@ -6,7 +6,7 @@ from typing import Any
 
 from tunebridge.cost.bill import MILLION, Bill, Line, Workload
 from tunebridge.cost.constants import Constants
-from tunebridge.cost.hours import Adapted, Training, hours, regime
+from tunebridge.cost.hours import Adapted, Training, hours, regime, seconds_per_token, validation_share
 from tunebridge.cost.interval import Interval
 from tunebridge.cost.memory import needed_gb
 from tunebridge.cost.workloads import ANY_GPU
@@ -58,11 +58,12 @@ def rented(plan: Plan, workload: Workload, machine: Machine, lines: Sequence[Lin
     training = _training(run, machine, constants)
     trained = corrected(hours(training, constants), f"{plan.backend}/{machine.name}", constants)
     trained = capped(trained, settings.get("max_hours"))
-    spent = trained + _start(plan.backend, run, constants)
+    start = _start(plan.backend, run, constants)
+    held_out = trained * validation_share(training, constants)
     return Bill(
-        lines=tuple(line.model_copy(update={"quantity": line.quantity * spent}) for line in lines),
+        lines=_lines(lines, trained * (1 - validation_share(training, constants)) + start, held_out),
         place=machine.name,
-        hours=spent,
+        hours=trained + start,
         training_hours=trained,
         assumptions=(*told(run, workload, settings), _told_speed(training, machine, constants)),
         warnings=_warnings(run, machine, training, constants),
@@ -124,6 +125,15 @@ def _training(run: Run, machine: Machine, constants: Constants) -> Training:
     )
 
 
+def _lines(hourly: Sequence[Line], training: Interval, held_out: Interval) -> tuple[Line, ...]:
+    """Return what the hours of training, with those of the start, and of validation are billed by."""
+    lines = [line.model_copy(update={"quantity": line.quantity * training}) for line in hourly]
+    if held_out.high:
+        update = {"component": "validation"}
+        lines += [line.model_copy(update={**update, "quantity": line.quantity * held_out}) for line in hourly]
+    return tuple(lines)
+
+
 def corrected(found: Interval, machine: str, constants: Constants) -> Interval:
     """Return hours corrected by what the user's own finished jobs took on `machine`, a backend and its machine."""
     factors = constants.calibrated.get(machine)
@@ -149,7 +159,7 @@ def _start(backend: str, run: Run, constants: Constants) -> Interval:
 
 
 def _told_speed(training: Training, machine: Machine, constants: Constants) -> str:
-    speed = 1 / (hours(replace(training, tokens=Interval.exactly(1.0)), constants).likely * 3600)
+    speed = 1 / seconds_per_token(replace(training, validation_tokens=0.0), constants)
     what = f"{training.gpu.name}, regime {regime(training, constants)}, about {speed:,.0f} tokens a second"
     return f"{machine.name}: {what}; the start of the machine is billed too"
 
