@@ -111,6 +111,8 @@ class Client:
         A backend that cannot run the job, or whose price is not known, is a row that says why.
         """
         chosen = self.spec(job, overrides=overrides).backend
+        for name in backends or (chosen,):
+            self.plugins.backend(name)
         return self.costs.compare(
             lambda name: self.spec(job, backend=name, overrides=overrides),
             self.dataset,

@@ -5,6 +5,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import date
 from functools import cache
+from math import inf
 from pathlib import Path
 from typing import Any
 
@@ -141,13 +142,12 @@ class _Desk:
         self.rows_seen: dict[str, int] = {}
 
     def estimate(self, name: str, spec_of: Callable[[str], JobSpec]) -> CostEstimate:
-        """Return a backend's estimate; what stands in its way becomes the row's reason."""
+        """Return a backend's estimate; what stands in the way of it alone becomes the row's reason."""
+        spec = filled(spec_of(name), self._costs.billing(name))
+        dataset = self._dataset_of(spec)
+        self.rows_seen = {"train_rows": len(dataset.train), "validation_rows": len(dataset.validation or ())}
         try:
-            spec = filled(spec_of(name), self._costs.billing(name))
-            dataset = self._dataset_of(spec)
-            plan = self._costs.open(name).plan(spec, dataset)
-            self.rows_seen = {"train_rows": plan.data.train_rows, "validation_rows": plan.data.validation_rows}
-            return self.of_plan(plan, dataset)
+            return self.of_plan(self._costs.open(name).plan(spec, dataset), dataset)
         except TuneBridgeError as error:
             return unpriced(name, "not planned", str(error))
 
@@ -205,6 +205,6 @@ def serve_tokens(text: str) -> ServeTokens:
         raise SpecError(
             f"{text!r} is no pair of numbers. Write tokens per month as 2000000,500000 or 2M,500k."
         ) from None
-    if min(read, written) < 0:
-        raise SpecError(f"{text!r} has a negative number. Write tokens per month as 2M,500k.")
+    if not (0 <= read < inf and 0 <= written < inf):
+        raise SpecError(f"{text!r} are no amounts. Write tokens per month as 2M,500k.")
     return ServeTokens(input=read, output=written)

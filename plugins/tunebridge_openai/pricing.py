@@ -76,7 +76,7 @@ def _bill_by_tokens(plan: Plan, workload: Workload, service: str) -> Bill:
 
 
 def _bill_of_server(plan: Plan, workload: Workload, server: str) -> Bill:
-    """Return the bill of a server of the dialect; Together bills held-out rows too, once for each epoch."""
+    """Return the bill of a server of the dialect; Together bills held-out rows too, for each evaluation."""
     billions = billions_of_weights(plan.base_model)
     size = next((name for most, name in SIZES[server] if billions is not None and billions <= most), None)
     if size is None:
@@ -85,7 +85,8 @@ def _bill_of_server(plan: Plan, workload: Workload, server: str) -> Bill:
     epochs, sku = _epochs(plan, workload), f"lora-{method}-{size}"
     lines: list[Line] = [token_line(workload.train.total() * epochs, sku, tier=server)]
     if server == "together" and workload.validation:
-        lines.append(token_line(workload.validation.total() * epochs, sku, name="validation", tier=server))
+        evaluated = Interval(low=0.0, likely=0.0, high=epochs.high)  # its own default is never
+        lines.append(token_line(workload.validation.total() * evaluated, sku, name="validation", tier=server))
     return Bill(
         lines=tuple(lines),
         place=server,

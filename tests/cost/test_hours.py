@@ -1,4 +1,4 @@
-"""The model of time: how far off it is on published runs, that more never takes less, and what it makes of odd input."""
+"""The model of time: how far off it is on published runs, that more never takes less, what odd input becomes."""
 
 import json
 import math
