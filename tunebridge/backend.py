@@ -17,6 +17,7 @@ from tunebridge.plan import Plan
 from tunebridge.spec import JobSpec, SpecModel
 
 if TYPE_CHECKING:
+    from tunebridge.cost.bill import Billing
     from tunebridge.testing.case import BackendCase
 
 
@@ -39,6 +40,8 @@ class BackendInfo:
     """What a user should know before using it, such as a closing date."""
     rehearse: Callable[[Path], "Rehearsal"] | None = None
     """Return the backend connected to an emulator of its vendor, which keeps its state in a folder."""
+    billing: Callable[[], "Billing"] | None = None
+    """Return how the service bills: its rule and its packaged prices; None: estimates say that there is no rule."""
     conformance: Callable[[], "BackendCase"] | None = None
     """Return what `tunebridge check-plugin` tests the backend with."""
 

@@ -10,6 +10,9 @@ from tunebridge import specfile
 from tunebridge import submit as submission
 from tunebridge import watch as watching
 from tunebridge.backend import Backend, Check, Generation, GenerationParameters, Rehearsal
+from tunebridge.cost.calibration import Calibrated
+from tunebridge.cost.comparison import Comparison
+from tunebridge.costs import Costs, EstimateOptions
 from tunebridge.data.dataset import Dataset
 from tunebridge.data.example import Message
 from tunebridge.data.loading import load_dataset
@@ -36,6 +39,8 @@ class Client:
         self.plugins = plugins or plugins_module.discover()
         self.rows = Rows(self.plugins)
         """What is done with files of rows without a job."""
+        self.costs = Costs(self.plugins, (home or default_home()).absolute(), self.backend)
+        """Prices, estimates and calibration."""
         self._home = home
         self._store: Store | None = None
         self._backends: dict[str, Backend] = {}
@@ -92,6 +97,33 @@ class Client:
         """Translate a job for its backend, offline; the plan may hold refused fields."""
         spec = self.spec(job, backend=backend, overrides=overrides)
         return self.backend(spec.backend).plan(spec, self.dataset(spec))
+
+    def estimate(
+        self,
+        job: JobLike,
+        *,
+        backends: Sequence[str] = (),
+        overrides: Sequence[str] = (),
+        options: EstimateOptions | None = None,
+    ) -> Comparison:
+        """Return what a job costs on its own backend, or on each of `backends`, cheapest first; offline, keyless.
+
+        A backend that cannot run the job, or whose price is not known, is a row that says why.
+        """
+        chosen = self.spec(job, overrides=overrides).backend
+        for name in backends or (chosen,):
+            self.plugins.backend(name)
+        return self.costs.compare(
+            lambda name: self.spec(job, backend=name, overrides=overrides),
+            self.dataset,
+            backends or (chosen,),
+            chosen=chosen,
+            options=options,
+        )
+
+    def calibrate(self) -> Sequence[Calibrated]:
+        """Refine the model of time from this store's finished jobs; later estimates use it."""
+        return self.costs.calibrate(self.store.list(), self.store.plan)
 
     def submit(
         self,

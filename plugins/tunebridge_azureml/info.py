@@ -9,6 +9,7 @@ from tunebridge_azureml.options import AzureMLOptions
 from tunebridge_azureml.translate import FIELDS
 
 if TYPE_CHECKING:
+    from tunebridge.cost.bill import Billing
     from tunebridge.testing.case import BackendCase
 
 CAPABILITIES = Capabilities(
@@ -42,6 +43,12 @@ def _rehearse(folder: Path) -> Rehearsal:
     return rehearse(folder)
 
 
+def _billing() -> "Billing":
+    from tunebridge_azureml.pricing import billing
+
+    return billing()
+
+
 def _conformance() -> "BackendCase":
     from tunebridge_azureml.conformance import case
 
@@ -57,5 +64,6 @@ INFO = BackendInfo(
     requires=("azure.ai.ml", "azure.identity", "azure.storage.blob"),
     options=AzureMLOptions,
     rehearse=_rehearse,
+    billing=_billing,
     conformance=_conformance,
 )

@@ -9,6 +9,7 @@ from tunebridge_bedrock.options import BedrockOptions
 from tunebridge_bedrock.translate import FIELDS, METHODS
 
 if TYPE_CHECKING:
+    from tunebridge.cost.bill import Billing
     from tunebridge.testing.case import BackendCase
 
 CAPABILITIES = Capabilities(
@@ -40,6 +41,12 @@ def _rehearse(folder: Path) -> Rehearsal:
     return rehearse(folder)
 
 
+def _billing() -> "Billing":
+    from tunebridge_bedrock.pricing import billing
+
+    return billing()
+
+
 def _conformance() -> "BackendCase":
     from tunebridge_bedrock.conformance import case
 
@@ -55,5 +62,6 @@ INFO = BackendInfo(
     requires=("boto3",),
     options=BedrockOptions,
     rehearse=_rehearse,
+    billing=_billing,
     conformance=_conformance,
 )

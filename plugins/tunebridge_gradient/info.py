@@ -9,6 +9,7 @@ from tunebridge_gradient.options import GradientOptions
 from tunebridge_gradient.translate import FIELDS
 
 if TYPE_CHECKING:
+    from tunebridge.cost.bill import Billing
     from tunebridge.testing.case import BackendCase
 
 CAPABILITIES = Capabilities(
@@ -40,6 +41,12 @@ def _rehearse(folder: Path) -> Rehearsal:
     return rehearse(folder)
 
 
+def _billing() -> "Billing":
+    from tunebridge_gradient.pricing import billing
+
+    return billing()
+
+
 def _conformance() -> "BackendCase":
     from tunebridge_gradient.conformance import case
 
@@ -59,5 +66,6 @@ INFO = BackendInfo(
         "It is not DigitalOcean's product of the same name."
     ),
     rehearse=_rehearse,
+    billing=_billing,
     conformance=_conformance,
 )

@@ -9,6 +9,7 @@ from tunebridge_huggingface.options import HuggingFaceOptions
 from tunebridge_huggingface.translate import FIELDS
 
 if TYPE_CHECKING:
+    from tunebridge.cost.bill import Billing
     from tunebridge.testing.case import BackendCase
 
 CAPABILITIES = Capabilities(
@@ -41,6 +42,12 @@ def _rehearse(folder: Path) -> Rehearsal:
     return rehearse(folder)
 
 
+def _billing() -> "Billing":
+    from tunebridge_huggingface.pricing import billing
+
+    return billing()
+
+
 def _conformance() -> "BackendCase":
     from tunebridge_huggingface.conformance import case
 
@@ -56,5 +63,6 @@ INFO = BackendInfo(
     requires=("huggingface_hub",),
     options=HuggingFaceOptions,
     rehearse=_rehearse,
+    billing=_billing,
     conformance=_conformance,
 )

@@ -9,6 +9,7 @@ from tunebridge.training.options import TrainerOptions
 from tunebridge.training.translate import FIELDS
 
 if TYPE_CHECKING:
+    from tunebridge.cost.bill import Billing
     from tunebridge.testing.case import BackendCase
 
 CAPABILITIES = Capabilities(
@@ -35,6 +36,12 @@ def _load() -> type[Backend]:
     return LocalBackend
 
 
+def _billing() -> "Billing":
+    from tunebridge_local.pricing import billing
+
+    return billing()
+
+
 def _conformance() -> "BackendCase":
     from tunebridge_local.conformance import case
 
@@ -49,6 +56,7 @@ INFO = BackendInfo(
     extra="local",
     requires=("torch", "transformers", "peft", "psutil"),
     options=TrainerOptions,
+    billing=_billing,
     conformance=_conformance,
 )
 

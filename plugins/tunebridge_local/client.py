@@ -6,6 +6,7 @@ import signal
 import subprocess
 import sys
 from collections.abc import Iterator
+from contextlib import suppress
 from datetime import datetime
 from pathlib import Path
 from typing import Any
@@ -51,6 +52,15 @@ def run_program(name: str, arguments: list[str], log: Path) -> None:
             stdout=file,
             stderr=file,
             check=True,
+        )
+
+
+def try_out(run_folder: Path, seconds: float) -> None:
+    """Train in a run folder for so long at most; what it said so far stays, however it ended."""
+    command = [sys.executable, "-m", "tunebridge.training", str(run_folder)]
+    with _open_log(run_folder / LOG_FILE) as log, suppress(subprocess.TimeoutExpired):
+        subprocess.run(
+            command, stdin=subprocess.DEVNULL, stdout=log, stderr=log, cwd=run_folder, timeout=seconds, check=False
         )
 
 

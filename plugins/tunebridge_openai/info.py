@@ -9,6 +9,7 @@ from tunebridge_openai.options import OpenAIOptions
 from tunebridge_openai.translate import FIELDS, METHODS
 
 if TYPE_CHECKING:
+    from tunebridge.cost.bill import Billing
     from tunebridge.testing.case import BackendCase
 
 CAPABILITIES = Capabilities(
@@ -42,6 +43,12 @@ def _rehearse(folder: Path) -> Rehearsal:
     return rehearse(folder)
 
 
+def _billing() -> "Billing":
+    from tunebridge_openai.pricing import billing
+
+    return billing()
+
+
 def _conformance() -> "BackendCase":
     from tunebridge_openai.conformance import case
 
@@ -58,5 +65,6 @@ INFO = BackendInfo(
     options=OpenAIOptions,
     notice="OpenAI takes no new training jobs after 2027-01-06, and its tuned models stop answering on 2027-01-14.",
     rehearse=_rehearse,
+    billing=_billing,
     conformance=_conformance,
 )

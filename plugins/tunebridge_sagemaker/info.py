@@ -9,6 +9,7 @@ from tunebridge_sagemaker.options import SageMakerOptions
 from tunebridge_sagemaker.translate import FIELDS
 
 if TYPE_CHECKING:
+    from tunebridge.cost.bill import Billing
     from tunebridge.testing.case import BackendCase
 
 CAPABILITIES = Capabilities(
@@ -42,6 +43,12 @@ def _rehearse(folder: Path) -> Rehearsal:
     return rehearse(folder)
 
 
+def _billing() -> "Billing":
+    from tunebridge_sagemaker.pricing import billing
+
+    return billing()
+
+
 def _conformance() -> "BackendCase":
     from tunebridge_sagemaker.conformance import case
 
@@ -57,5 +64,6 @@ INFO = BackendInfo(
     requires=("boto3",),
     options=SageMakerOptions,
     rehearse=_rehearse,
+    billing=_billing,
     conformance=_conformance,
 )

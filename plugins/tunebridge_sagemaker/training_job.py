@@ -44,7 +44,7 @@ def translate(job: Translation, options: SageMakerOptions) -> None:
     _run(job)
     _method(job)
     adapter = str(job.get("method.adapter.type") or "lora")
-    model = job.spec.model_for(job.backend) or ""
+    model = job.spec.model_for(job.backend) or NANO
     chosen = options.instance_type or _suggested(job, model, adapter)
     request: dict[str, Any] = job.payload.setdefault("request", {})
     resources = request.setdefault("ResourceConfig", {})

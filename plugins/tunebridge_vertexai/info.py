@@ -12,6 +12,7 @@ from tunebridge_vertexai.options import VertexAIOptions
 from tunebridge_vertexai.translate import GEMINI_FIELDS, OPEN_FIELDS
 
 if TYPE_CHECKING:
+    from tunebridge.cost.bill import Billing
     from tunebridge.testing.case import BackendCase
 
 OPTIONS = frozenset(f"options.vertexai.{name}" for name in VertexAIOptions.model_fields)
@@ -75,6 +76,12 @@ def _rehearse(folder: Path) -> Rehearsal:
     return rehearse(folder)
 
 
+def _billing() -> "Billing":
+    from tunebridge_vertexai.pricing import billing
+
+    return billing()
+
+
 def _conformance() -> "BackendCase":
     from tunebridge_vertexai.conformance import case
 
@@ -91,5 +98,6 @@ INFO = BackendInfo(
     options=VertexAIOptions,
     notice="Gemini, open models and custom jobs differ in what they take; `tunebridge plan` says it for a job.",
     rehearse=_rehearse,
+    billing=_billing,
     conformance=_conformance,
 )

@@ -1,0 +1,1 @@
+"""The constants of the model of time: fitted on published runs, and judged on runs and sources that were left out."""
