@@ -2,7 +2,7 @@
 
 import logging
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 from tunebridge import plugins as plugins_module
@@ -10,6 +10,7 @@ from tunebridge import specfile
 from tunebridge import submit as submission
 from tunebridge import watch as watching
 from tunebridge.backend import Backend, Check, Generation, GenerationParameters, Rehearsal
+from tunebridge.cost.budget import JobCost
 from tunebridge.cost.calibration import Calibrated
 from tunebridge.cost.comparison import Comparison
 from tunebridge.costs import Costs, EstimateOptions
@@ -17,11 +18,12 @@ from tunebridge.data.dataset import Dataset
 from tunebridge.data.example import Message
 from tunebridge.data.loading import load_dataset
 from tunebridge.errors import JobFailed, MissingDependency, TuneBridgeError, UnsupportedFeature
-from tunebridge.job import Artifact, Deployment, Event, Job, JobStatus, Metric
+from tunebridge.job import Artifact, Deployment, Event, Job, JobStatus, Metric, now
 from tunebridge.plan import Plan
 from tunebridge.plugins import Plugins, missing_requirement, require_installed
 from tunebridge.rows import Rows
 from tunebridge.spec import JobSpec
+from tunebridge.spending import Spending
 from tunebridge.store import Store, default_home
 
 logger = logging.getLogger(__name__)
@@ -41,6 +43,8 @@ class Client:
         """What is done with files of rows without a job."""
         self.costs = Costs(self.plugins, (home or default_home()).absolute(), self.backend)
         """Prices, estimates and calibration."""
+        self.spending = Spending(lambda: self.store, self._backend_of)
+        """Budgets of projects, what jobs came to, endpoints that still bill."""
         self._home = home
         self._store: Store | None = None
         self._backends: dict[str, Backend] = {}
@@ -125,7 +129,7 @@ class Client:
         """Refine the model of time from this store's finished jobs; later estimates use it."""
         return self.costs.calibrate(self.store.list(), self.store.plan)
 
-    def submit(
+    def submit(  # noqa: PLR0913  # what is sent, and on which terms
         self,
         job: JobLike,
         *,
@@ -133,10 +137,15 @@ class Client:
         overrides: Sequence[str] = (),
         again: bool = False,
         rehearse: bool = False,
+        price_file: Path | None = None,
+        approve: Callable[[JobCost], None] | None = None,
     ) -> Job:
         """Submit a job exactly once and return it; `again` runs a plan that is still running a second time.
 
-        `rehearse` sends it to the backend's emulator on this machine: no account, no network, no bill.
+        The high end of its estimate, by the prices of `price_file` first, is reserved; BudgetExceeded where its own
+        cap or its project's has no room for it. `approve` is told what it may cost before anything is sent, and stops
+        it by an exception. `rehearse` sends it to the backend's emulator on this machine instead:
+        no account, no network, no bill.
         """
         spec = self.spec(job, backend=backend, overrides=overrides)
         stage = self.rehearsal(spec.backend) if rehearse else None
@@ -147,7 +156,10 @@ class Client:
         plan.require_sendable()
         require_installed(self.plugins.backend(spec.backend))
         self.plugins.check_plan(plan)
-        return submission.submit(self.store, target, plan, dataset, again=again, rehearsal=rehearse)
+        cost = None if rehearse else self.costs.of_job(spec, plan, dataset, price_file=price_file)
+        if approve and cost:
+            approve(cost)
+        return submission.submit(self.store, target, plan, dataset, again=again, rehearsal=rehearse, cost=cost)
 
     def get(self, job_id: str, *, refresh: bool = True) -> Job:
         """Return a job by its id, an unambiguous part of it or `last`; `refresh` asks the backend first."""
@@ -266,12 +278,15 @@ class Client:
             planned = job.deployment or backend.quote(job)
             job = self.store.change(job.id, lambda j: j.model_copy(update={"deployment": planned}))
             made = backend.deploy(job)
+            made = made.model_copy(update={"since": made.since or planned.since or now()})
             return self.store.change(job.id, lambda j: j.model_copy(update={"deployment": made}))
 
     def deployment(self, job_id: str) -> Job:
         """Return the job with the state of its endpoint as it is now."""
         job = self._finished(job_id)
-        found = self._backend_of(job).deployment(job)
+        found, known = self._backend_of(job).deployment(job), job.deployment
+        if found is not None and found.since is None and known is not None:
+            found = found.model_copy(update={"since": known.since})
         return self.store.change(job.id, lambda j: j.model_copy(update={"deployment": found}))
 
     def undeploy(self, job_id: str) -> Job:

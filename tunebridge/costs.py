@@ -11,6 +11,7 @@ from typing import Any
 
 from tunebridge.backend import Backend
 from tunebridge.cost.bill import Billing, ServeTokens, Workload
+from tunebridge.cost.budget import DEFAULT_PROJECT, JobCost
 from tunebridge.cost.calibration import Calibrated, Finished, calibrated, write_calibration
 from tunebridge.cost.comparison import Comparison, compare
 from tunebridge.cost.constants import Constants, load_constants
@@ -75,6 +76,16 @@ class Costs:
         """Return what one plan costs."""
         options = options or EstimateOptions()
         return _Desk(self, options, options.today or date.today(), lambda spec: dataset).of_plan(plan, dataset)
+
+    def of_job(self, spec: JobSpec, plan: Plan, dataset: Dataset, *, price_file: Path | None = None) -> JobCost:
+        """Return what a job's submit reserves; an estimate that cannot be made stops only a job that has a cap."""
+        try:
+            estimate = self.estimate(plan, dataset, EstimateOptions(price_file=price_file, probe=False))
+        except TuneBridgeError as error:
+            logger.warning("the job's cost cannot be estimated: %s", error)
+            estimate = None
+        project = spec.budget.project or DEFAULT_PROJECT
+        return JobCost(project=project, estimate=estimate, max_usd=spec.budget.max_usd)
 
     def book(self, price_file: Path | None = None) -> PriceBook:
         """Return every price: the user's file, then what was refreshed, then the packaged rows."""

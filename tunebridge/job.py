@@ -149,6 +149,8 @@ class Job(SpecModel):
     backend_id: str | None = None
     """The backend's own id, once it is known."""
     backend_status: str | None = None
+    started_at: AwareDatetime | None = None
+    """When it was first seen preparing or running."""
     finished_at: AwareDatetime | None = None
     error: str | None = None
     attempts: int = 0

@@ -33,6 +33,8 @@ CORE_FIELDS: Mapping[str, str] = {
     "data.group": "read by TuneBridge",
     "data.stratify": "read by TuneBridge",
     "data.lossy": "applied by TuneBridge",
+    "budget.max_usd": "held by TuneBridge: not sent where it may cost more, cancelled when it does",
+    "budget.project": "held by TuneBridge: a project's jobs share its budget",
     "allow.drop": "applied to this plan",
     "allow.convert": "applied to this plan",
 }

@@ -128,7 +128,9 @@ class Budget(SpecModel):
     """What the job may cost at most."""
 
     max_usd: Annotated[Decimal, Field(gt=0)] | None = None
-    """US dollars for the whole job."""
+    """US dollars for the whole job: it is not sent where its estimate may go above, and cancelled when it does."""
+    project: Name | None = None
+    """Whose budget pays for it (`tunebridge budget set PROJECT USD`); unset: `default`."""
     max_hours: Annotated[float, Field(gt=0)] | None = None
     """Hours of training after which the job is stopped."""
 

@@ -13,6 +13,8 @@ from pathlib import Path
 import filelock
 import platformdirs
 
+from tunebridge import ledger
+from tunebridge.cost.budget import JobCost
 from tunebridge.errors import DuplicateJob, JobNotFound, StoreError
 from tunebridge.job import TERMINAL, Artifact, Event, Job, JobStatus, Metric, Snapshot, now
 from tunebridge.plan import Plan
@@ -43,6 +45,7 @@ MIGRATIONS: tuple[str, ...] = (
         PRIMARY KEY (job_id, uri)
     ) STRICT, WITHOUT ROWID;
     """,
+    ledger.TABLES,
 )
 
 
@@ -66,6 +69,11 @@ class Store:
                 f"The job store {self._path} cannot be opened: {error}. Check the folder's permissions and free "
                 f"space, or point {HOME} to another folder."
             ) from error
+
+    @property
+    def ledger(self) -> ledger.Ledger:
+        """What was reserved and what may be spent, in the same file."""
+        return ledger.Ledger(self._read, self._write)
 
     def folder(self, job_id: str) -> Path:
         """Return the job's own folder, made when it is first asked for."""
@@ -97,10 +105,11 @@ class Store:
         except StoreError:
             return True
 
-    def add(self, job: Job, plan: Plan, *, again: bool = False) -> None:
+    def add(self, job: Job, plan: Plan, *, again: bool = False, cost: JobCost | None = None) -> None:
         """Write a new job durably; DuplicateJob when the same plan has a job that has not ended.
 
-        A rehearsal and a real job of the same plan do not stand in each other's way.
+        A rehearsal and a real job of the same plan do not stand in each other's way. BudgetExceeded when `cost` does
+        not fit under the caps; looking and writing are one transaction, so that jobs at once never share what is left.
         """
         with self._write() as db:
             twin = db.execute(
@@ -114,6 +123,8 @@ class Store:
                 "INSERT INTO jobs (id, status, plan_digest, created_at, record, plan) VALUES (?, ?, ?, ?, ?, ?)",
                 (job.id, job.status, job.plan_digest, job.created_at.isoformat(), _json(job), _json(plan)),
             )
+            if cost is not None:
+                ledger.reserve(db, job.id, cost)
 
     def get(self, job_id: str) -> Job:
         """Return a job by its id or an unambiguous beginning or end of it; `last` is the newest one."""
@@ -299,6 +310,8 @@ def _observed(job: Job, snapshot: Snapshot) -> Job:
         "error": snapshot.error,
         "cursor": snapshot.cursor,
     }
+    if job.started_at is None and snapshot.status in (JobStatus.preparing, JobStatus.running):
+        seen["started_at"] = now()
     # A stop that was asked for is kept in view until the backend has stopped, or has ended all the same.
     if job.status == JobStatus.cancelling and not snapshot.status.is_terminal:
         seen["status"] = JobStatus.cancelling

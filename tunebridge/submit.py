@@ -15,6 +15,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
 from tunebridge.backend import Backend
+from tunebridge.cost.budget import JobCost
 from tunebridge.data.dataset import Dataset
 from tunebridge.errors import BackendError, JobFailed, JobNotFound, StoreError, TuneBridgeError
 from tunebridge.job import Event, Job, JobStatus, new_job_id, now
@@ -34,7 +35,7 @@ ORPHAN_SECONDS = 3600.0
 logger = logging.getLogger(__name__)
 
 
-def submit(
+def submit(  # noqa: PLR0913  # what is sent, and on which terms
     store: Store,
     backend: Backend,
     plan: Plan,
@@ -42,14 +43,18 @@ def submit(
     *,
     again: bool = False,
     rehearsal: bool = False,
+    cost: JobCost | None = None,
 ) -> Job:
-    """Make a Job of a Plan and create it on the backend; DuplicateJob when the same plan is still running."""
+    """Make a Job of a Plan and create it on the backend; DuplicateJob when the same plan is still running.
+
+    The high end of `cost` is reserved first; BudgetExceeded where the caps have no room for it.
+    """
     plan.require_sendable()
     job = _new_job(store, plan, rehearsal=rehearsal)
     with store.exclusive(job.id):
         try:
             stage(job, dataset)
-            store.add(job, plan, again=again)
+            store.add(job, plan, again=again, cost=cost)
         except BaseException:
             _discard(store, job.id)
             raise

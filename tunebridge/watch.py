@@ -7,8 +7,9 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 from tunebridge.backend import Backend
+from tunebridge.cost import budget
 from tunebridge.errors import BackendError, JobTimeout, TuneBridgeError
-from tunebridge.job import Event, Job, JobStatus
+from tunebridge.job import Event, Job, JobStatus, now
 from tunebridge.store import Store
 
 FIRST_PAUSE_SECONDS = 0.25
@@ -33,10 +34,29 @@ def poll_once(store: Store, backend: Backend, job_id: str, observer: Observer | 
     except Exception as raised:
         raise raised if isinstance(raised, TuneBridgeError) else backend.classify(raised, "poll") from None
     job, new = store.record(job, snapshot)
+    job = _hold_to_budget(store, backend, job)
     if observer:
         for _, event in new:
             observer(job, event)
     return job
+
+
+def _hold_to_budget(store: Store, backend: Backend, job: Job) -> Job:
+    """Cancel a job that has spent more than it may, and say so once."""
+    if job.status.is_terminal or job.status == JobStatus.cancelling or (cost := store.ledger.cost(job.id)) is None:
+        return job
+    why = budget.breach(job, cost, store.ledger.left_for(job.id), now())
+    if why is None:
+        return job
+    store.add_event(job.id, Event(id="tunebridge-budget", at=now(), kind="error", message=why))
+    if not backend.info.capabilities.cancel:
+        return job
+    try:
+        backend.cancel(job)
+    except Exception as raised:  # the next poll tries again
+        logger.warning("job %s is over its budget and could not be cancelled: %s", job.id, type(raised).__name__)
+        return job
+    return store.change(job.id, lambda j: j.model_copy(update={"status": JobStatus.cancelling}))
 
 
 def _is_being_submitted(store: Store, job: Job) -> bool:

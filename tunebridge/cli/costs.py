@@ -5,13 +5,10 @@ from typing import Annotated
 
 import typer
 
-from tunebridge.cli.options import Json, Set
+from tunebridge.cli.options import Json, PriceFile, Set
 from tunebridge.errors import SpecError
 
 prices = typer.Typer(help="Look at price rows.", no_args_is_help=True, rich_markup_mode=None)
-PriceFile = Annotated[
-    Path | None, typer.Option("--price-file", help="Contract prices of yours (TOML or JSON); they count first.")
-]
 ConstantsFile = Annotated[
     Path | None, typer.Option("--constants", help="TOML file that overrides what the models of time and memory assume.")
 ]

@@ -16,3 +16,6 @@ Set = Annotated[
 After = Annotated[int, typer.Option("--after", help="Begin after the event of this number.")]
 Timeout = Annotated[float | None, typer.Option("--timeout", help="Stop waiting after so many seconds.")]
 Folder = Annotated[Path, typer.Option("--folder", "-o", help="Folder to write to.")]
+PriceFile = Annotated[
+    Path | None, typer.Option("--price-file", help="Contract prices of yours (TOML or JSON); they count first.")
+]

@@ -1,10 +1,14 @@
 """plan, submit: from a job file to a job."""
 
-from typing import Annotated
+import sys
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from tunebridge.cli.options import BackendName, JobFile, Json, Set
+from tunebridge.cli.options import BackendName, JobFile, Json, PriceFile, Set
+
+if TYPE_CHECKING:
+    from tunebridge.cost.budget import JobCost
 
 
 def add_to(app: typer.Typer) -> None:
@@ -42,6 +46,7 @@ def submit(  # noqa: PLR0913  # each is an option of the command
         bool, typer.Option("--rehearse", help="Run it against the backend's emulator: no account, no network, no bill.")
     ] = False,
     yes: Annotated[bool, typer.Option("--yes", "-y", help="Do not ask before something that costs money.")] = False,
+    price_file: PriceFile = None,
     as_json: Json = False,
 ) -> None:
     """Submit a job exactly once; it goes on when this command ends.
@@ -57,7 +62,15 @@ def submit(  # noqa: PLR0913  # each is an option of the command
     with interrupted_as(
         "If the job was sent, `tunebridge jobs reconcile` finds it; submitting again is safe after that."
     ):
-        submitted = client.submit(job, backend=backend, overrides=set_ or (), again=again, rehearse=rehearse)
+        submitted = client.submit(
+            job,
+            backend=backend,
+            overrides=set_ or (),
+            again=again,
+            rehearse=rehearse,
+            price_file=price_file,
+            approve=None if yes or as_json else _approve,
+        )
     if not as_json:
         made = client.store.plan(submitted.id)
         for message in made.warnings:
@@ -70,3 +83,17 @@ def submit(  # noqa: PLR0913  # each is an option of the command
         render.document(submitted)
     else:
         render.text(f"Follow it with: tunebridge jobs watch {submitted.id}")
+
+
+def _approve(cost: "JobCost") -> None:
+    """Show what a job may cost, and ask where somebody sits before the terminal; a job without a bill goes on."""
+    from tunebridge.cli import costs_table, render
+
+    estimate = cost.estimate
+    once = estimate.once if estimate else None
+    if once is not None and not once.high:
+        return
+    why = "; ".join(estimate.reasons) if estimate else ""
+    render.note(f"Cost: {costs_table.money(once)} USD" if once is not None else f"Cost: no price is known ({why})")
+    if sys.stdin.isatty() and not typer.confirm("Send it?", err=True):
+        raise typer.Exit(3)

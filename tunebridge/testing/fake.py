@@ -1,7 +1,7 @@
 """A backend without dependencies that does everything, and fails on request."""
 
 from collections.abc import Iterator, Sequence
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, date, datetime, timedelta
 from decimal import Decimal
 from functools import partial
 from pathlib import Path
@@ -12,6 +12,9 @@ from pydantic import Field
 from tunebridge import digests
 from tunebridge.backend import Backend, BackendInfo, Check, Generation, GenerationParameters, Rehearsal, RemoteJob
 from tunebridge.capabilities import Capabilities
+from tunebridge.cost.bill import Bill, Billing, Workload, hour_line
+from tunebridge.cost.interval import Interval
+from tunebridge.cost.price import Price
 from tunebridge.data.dataset import Dataset
 from tunebridge.data.example import Message
 from tunebridge.errors import (
@@ -24,7 +27,7 @@ from tunebridge.errors import (
     ServiceUnavailable,
     StoreError,
 )
-from tunebridge.job import Artifact, Deployment, Event, Job, JobStatus, Metric, Snapshot
+from tunebridge.job import Artifact, Deployment, Event, Job, JobStatus, Metric, Snapshot, Usage
 from tunebridge.plan import Plan, Translation
 from tunebridge.spec import JobSpec, SpecModel
 from tunebridge.testing.service import FakeService, ServiceError
@@ -46,6 +49,20 @@ FIELDS = {
     "method.adapter.rank": "adapter.rank",
 }
 START = datetime(2026, 1, 1, tzinfo=UTC)
+HOUR_SECONDS = 3600.0
+"""Each look at a running job finds it an hour older."""
+PRICE = Price.model_validate(
+    {
+        "backend": "fake",
+        "meter": "training",
+        "sku": "fake machine",
+        "unit": "hour",
+        "usd": "2",
+        "source_url": "made up",
+        "as_of": date.today(),
+        "confidence": "high",
+    }
+)
 
 
 class FakeOptions(SpecModel):
@@ -113,6 +130,7 @@ class FakeBackend(Backend):
             cursor=str(len(found["log"])),
             events=tuple(_event(line) for line in new),
             metrics=tuple(_metric(line) for line in new if line["word"] == "running"),
+            usage=Usage(training_seconds=HOUR_SECONDS * sum(line["word"] == "running" for line in found["log"])),
             error="the fake service was told to fail it" if word == "failed" else None,
         )
 
@@ -212,6 +230,11 @@ def fake_info(folder: Path, *, name: str = "fake", capabilities: Capabilities = 
     def rehearse(stage: Path) -> Rehearsal:
         return Rehearsal(FakeBackend(FakeService(stage), info), base_model="fake-small", options={"priority": 1})
 
+    def bill(plan: Plan, workload: Workload) -> Bill:
+        hours = Interval(low=1, likely=2, high=3)
+        line = hour_line("fake machine").model_copy(update={"quantity": hours})
+        return Bill(lines=(line,), place="fake machine", hours=hours, training_hours=hours)
+
     info = BackendInfo(
         name=name,
         title="A fake service on this disk",
@@ -219,6 +242,7 @@ def fake_info(folder: Path, *, name: str = "fake", capabilities: Capabilities = 
         load=load,
         options=FakeOptions,
         rehearse=rehearse,
+        billing=lambda: Billing(bill, (PRICE.model_copy(update={"backend": name}),)),
     )
     return info
 
