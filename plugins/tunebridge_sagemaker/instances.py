@@ -1,4 +1,4 @@
-"""Which machine fits a model, what it costs an hour, and which image it starts: dated rows of `instances.toml`."""
+"""Which machine fits a model and which image it starts, by `instances.toml`; what it costs, by `prices.toml`."""
 
 import re
 import tomllib
@@ -8,6 +8,7 @@ from functools import cache
 from importlib.resources import files
 from typing import Any
 
+from tunebridge.cost.price import PriceBook, packaged
 from tunebridge.training.config import NANO, RANDOM
 
 SIZE = re.compile(r"(?<![A-Za-z0-9])(?:(\d+)x)?(\d+(?:\.\d+)?)([bm])(?![A-Za-z0-9])", re.IGNORECASE)
@@ -28,7 +29,6 @@ class Instance:
     name: str
     gpu: str
     gpu_memory_gb: int
-    usd_per_hour: Decimal | None = None
 
 
 def instance(name: str) -> Instance | None:
@@ -64,12 +64,11 @@ def has_local_disks(name: str) -> bool:
 
 def price(name: str, region: str) -> tuple[Decimal | None, str]:
     """Return USD per hour and where that comes from, or None and why there is no price."""
-    row, known = _table()["prices"], instance(name)
-    if known is None or known.usd_per_hour is None:
+    row = PriceBook([packaged(__package__)]).find("sagemaker", "training", name, region=region)
+    if row is None or row.usd is None:
         return None, f"no price of {name} is known here; look at https://aws.amazon.com/sagemaker/pricing/"
-    said = f"{row['confidence']} confidence, {row['as_of']}, {row['source_url']}"
-    elsewhere = f"; that is {row['region']}, {region} may differ" if region != row["region"] else ""
-    return known.usd_per_hour, f"{said}{elsewhere}"
+    elsewhere = f"; that is {row.region}, {region} may differ" if region != row.region else ""
+    return row.usd, f"{row.told}{elsewhere}"
 
 
 def image_uri(region: str, instance_type: str) -> str:
@@ -95,12 +94,7 @@ def _processor(instance_type: str) -> str:
 
 
 def _instances() -> list[Instance]:
-    rows = _table()["instance"]
-    return [Instance(**{**row, "usd_per_hour": _money(row.get("usd_per_hour"))}) for row in rows]
-
-
-def _money(text: str | None) -> Decimal | None:
-    return Decimal(text) if text else None
+    return [Instance(**row) for row in _table()["instance"]]
 
 
 @cache
