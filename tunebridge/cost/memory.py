@@ -48,4 +48,5 @@ def needed_gb(billions: float, adapted: Adapted, constants: Constants, *, longes
     """
     parts = memory_parts(billions, adapted, pass_tokens=longest, constants=constants)
     firm = parts["weights"].high + parts["gradients and optimizer"].high + parts["CUDA"].high
-    return firm + parts["activations"].likely + parts["logits"].likely
+    needed = firm + parts["activations"].likely + parts["logits"].likely
+    return needed * constants.number("memory", "reserve")
