@@ -65,7 +65,7 @@ def test_a_plan_is_a_request_with_the_smallest_machine() -> None:
 def test_the_machine_fits_the_model(model: str, adapter: str, machine: str | None) -> None:
     made = plan(base_model=model, method={"adapter": adapter})
     if machine is None:
-        assert "takes about 82 GB on one GPU" in refused(made)["base_model"]
+        assert "takes about 81 GB on one GPU" in refused(made)["base_model"]
     else:
         assert made.payload["request"]["ResourceConfig"]["InstanceType"] == machine
 
