@@ -138,7 +138,7 @@ def costs() -> str:
     schema = Comparison.model_json_schema(mode="serialization")
     parts = [
         "# Costs\n\nWritten by `make docs`. What `tunebridge estimate --json` prints; the JSON schema is "
-        "[costs.schema.json](costs.schema.json). Money is in US dollars, as numbers; `null` is not known, never nothing."
+        "[costs.schema.json](costs.schema.json). Money is in US dollars, as numbers; `null`: not known, never nothing."
     ]
     parts.append(_section("the document", schema))
     parts += [_section(name, definition) for name, definition in schema["$defs"].items()]
