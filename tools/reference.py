@@ -1,5 +1,6 @@
 """Write the generated reference: `make docs`. A test compares it with the code."""
 
+import json
 from pathlib import Path
 from typing import Any
 
@@ -130,6 +131,27 @@ def _row(name: str, values: list[Any]) -> str:
     return f"| `{name}` | " + " | ".join(cells) + " |"
 
 
+def costs() -> str:
+    """Return the form of what `tunebridge estimate --json` prints."""
+    from tunebridge.cost.comparison import Comparison
+
+    schema = Comparison.model_json_schema(mode="serialization")
+    parts = [
+        "# Costs\n\nWritten by `make docs`. What `tunebridge estimate --json` prints; the JSON schema is "
+        "[costs.schema.json](costs.schema.json). Money is in US dollars, as numbers; `null`: not known, never nothing."
+    ]
+    parts.append(_section("the document", schema))
+    parts += [_section(name, definition) for name, definition in schema["$defs"].items()]
+    return "\n\n".join(parts) + "\n"
+
+
+def costs_schema() -> str:
+    """Return the JSON schema of the same document."""
+    from tunebridge.cost.comparison import Comparison
+
+    return json.dumps(Comparison.model_json_schema(mode="serialization"), indent=1) + "\n"
+
+
 def main() -> None:
     """Write every page."""
     FOLDER.mkdir(parents=True, exist_ok=True)
@@ -144,6 +166,8 @@ def pages() -> dict[str, str]:
         "command_line.md": command_line(),
         "backends.md": backends(),
         "dataset_targets.md": dataset_targets.page(),
+        "costs.md": costs(),
+        "costs.schema.json": costs_schema(),
     }
 
 

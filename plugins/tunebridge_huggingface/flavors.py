@@ -1,4 +1,4 @@
-"""Which machine fits a model and what it costs an hour: dated rows of `flavors.toml`."""
+"""Which machine fits a model, by `flavors.toml`, and what it costs an hour, by `prices.toml`."""
 
 import tomllib
 from dataclasses import dataclass
@@ -7,6 +7,7 @@ from functools import cache
 from importlib.resources import files
 from typing import Any
 
+from tunebridge.cost.price import packaged
 from tunebridge.training.size import NANO_BILLIONS, billions_of_weights, needed_gb
 
 
@@ -35,12 +36,14 @@ def fitting(model: str, adapter: str) -> Flavor | None:
 
 
 def source() -> str:
-    """Return where the rows come from and how old they are."""
-    return f"{_table()['source_url']}, {_table()['as_of']}"
+    """Return where the prices come from and how old they are."""
+    row = packaged(__package__)[0]
+    return f"{row.source_url}, {row.as_of}"
 
 
 def _flavors() -> list[Flavor]:
-    return [Flavor(**{**row, "usd_per_hour": Decimal(row["usd_per_hour"])}) for row in _table()["flavor"]]
+    prices = {row.sku: row.usd for row in packaged(__package__) if row.usd is not None}
+    return [Flavor(usd_per_hour=prices[row["name"]], **row) for row in _table()["flavor"]]
 
 
 @cache

@@ -4,12 +4,13 @@ import json
 import urllib.error
 import urllib.request
 from collections.abc import Callable, Mapping
-from decimal import Decimal
 from typing import Any
 
+from tunebridge.cost.price import PriceBook, packaged
 from tunebridge.errors import InvalidRequest
 from tunebridge.job import Deployment, Job
 from tunebridge_openai import services
+from tunebridge_openai.pricing import row_name
 from tunebridge_openai.status import backend_error
 
 MANAGEMENT = "https://management.azure.com"
@@ -89,15 +90,12 @@ class Deployments:
 
 def quoted(job: Job) -> Deployment:
     """Return what a deployment of the job's model would cost, from the dated table."""
-    known = services.hosting(job.base_model)
-    if job.connection.get("sku") == "Developer":
-        price, note = "0", "a Developer deployment has no hourly fee and ends by itself after 24 hours"
-    elif known is None or known.usd_per_hour is None:
-        price, note = None, f"the table has no price for models tuned from {job.base_model}"
-    else:
-        price, note = known.usd_per_hour, f"{known.source_url}, {known.as_of}; tokens are billed besides"
-    usd = Decimal(price) if price is not None else None
-    return Deployment(name=job.id, usd_per_hour=usd, price_note=note)
+    tier = "azure/Developer" if job.connection.get("sku") == "Developer" else "azure"
+    row = PriceBook([packaged(__package__)]).find("openai", "hosting", row_name(job.base_model, "azure"), tier=tier)
+    if row is None:
+        return Deployment(name=job.id, price_note=f"the table has no price for models tuned from {job.base_model}")
+    note = f"{row.note}; {row.told}; tokens are billed besides"
+    return Deployment(name=job.id, usd_per_hour=row.usd, price_note=note)
 
 
 def maker(base_model: str) -> str:

@@ -67,15 +67,12 @@ class Lifetime:
 
 @dataclass(frozen=True)
 class Hosting:
-    """What a tuned model costs at Azure while its deployment stands."""
+    """What Azure's resource manager needs to know of a tuned model's base."""
 
     model: str
     """Beginning of the base model's name."""
     format: str
     """What the resource manager calls the model's maker."""
-    source_url: str
-    as_of: date
-    usd_per_hour: str | None = None
 
 
 def service(name: str) -> Service:
@@ -96,7 +93,7 @@ def lifetime(service_name: str, model: str) -> Lifetime | None:
 
 
 def hosting(model: str) -> Hosting | None:
-    """Return what hosting a model tuned from this one costs, None for a model that is not in the table."""
+    """Return what is known of deploying a model tuned from this one, None for one that is not in the table."""
     rows = (Hosting(**row) for row in _table()["hosting"])
     return next((row for row in rows if model.startswith(row.model)), None)
 

@@ -1,4 +1,4 @@
-"""Which machine fits a model, what it costs an hour, and which image it starts: dated rows of `instances.toml`."""
+"""Which machine fits a model and which image it starts, by `instances.toml`; what it costs, by `prices.toml`."""
 
 import re
 import tomllib
@@ -8,17 +8,10 @@ from functools import cache
 from importlib.resources import files
 from typing import Any
 
-from tunebridge.training.config import NANO, RANDOM
+from tunebridge.cost.price import PriceBook, packaged
 
-SIZE = re.compile(r"(?<![A-Za-z0-9])(?:(\d+)x)?(\d+(?:\.\d+)?)([bm])(?![A-Za-z0-9])", re.IGNORECASE)
-"""A model's size in its name, such as `0.6B`, `8b`, `270m`, `8x7B`."""
 LOCAL_DISKS = re.compile(r"ml\.(g4dn|g[5-9][a-z]*|p3dn|p[4-9][a-z]*|[cmr]\d[a-z]*d[a-z]*)\.")
 """Families with NVMe disks: https://docs.aws.amazon.com/sagemaker/latest/APIReference/API_ResourceConfig.html."""
-NANO_BILLIONS = 0.001
-OVERHEAD_GB = 6.0
-"""Activations, logits and CUDA itself."""
-BYTES_PER_WEIGHT = {"lora": 2.4, "full": 16.0}
-"""LoRA: bfloat16 and a fifth for the adapter and its optimizer; full: float32 weights, gradients and AdamW."""
 
 
 @dataclass(frozen=True)
@@ -28,28 +21,11 @@ class Instance:
     name: str
     gpu: str
     gpu_memory_gb: int
-    usd_per_hour: Decimal | None = None
 
 
 def instance(name: str) -> Instance | None:
     """Return what is known of a type, None for one that the table does not have."""
     return next((found for found in _instances() if found.name == name), None)
-
-
-def billions_of_weights(model: str) -> float | None:
-    """Return a model's size as its name says it, None where it says none."""
-    if model in (NANO, RANDOM):
-        return NANO_BILLIONS
-    found = SIZE.search(model.rpartition("/")[2])
-    if not found:
-        return None
-    experts, number, unit = found.groups()
-    return int(experts or 1) * float(number) / (1000 if unit.lower() == "m" else 1)
-
-
-def needed_gb(billions: float, adapter: str) -> float:
-    """Return about how much GPU memory a training takes."""
-    return billions * BYTES_PER_WEIGHT.get(adapter, BYTES_PER_WEIGHT["lora"]) + OVERHEAD_GB
 
 
 def smallest_fitting(needed: float) -> Instance | None:
@@ -64,12 +40,11 @@ def has_local_disks(name: str) -> bool:
 
 def price(name: str, region: str) -> tuple[Decimal | None, str]:
     """Return USD per hour and where that comes from, or None and why there is no price."""
-    row, known = _table()["prices"], instance(name)
-    if known is None or known.usd_per_hour is None:
+    row = PriceBook([packaged(__package__)]).find("sagemaker", "training", name, region=region)
+    if row is None or row.usd is None:
         return None, f"no price of {name} is known here; look at https://aws.amazon.com/sagemaker/pricing/"
-    said = f"{row['confidence']} confidence, {row['as_of']}, {row['source_url']}"
-    elsewhere = f"; that is {row['region']}, {region} may differ" if region != row["region"] else ""
-    return known.usd_per_hour, f"{said}{elsewhere}"
+    elsewhere = f"; that is {row.region}, {region} may differ" if region != row.region else ""
+    return row.usd, f"{row.told}{elsewhere}"
 
 
 def image_uri(region: str, instance_type: str) -> str:
@@ -95,12 +70,7 @@ def _processor(instance_type: str) -> str:
 
 
 def _instances() -> list[Instance]:
-    rows = _table()["instance"]
-    return [Instance(**{**row, "usd_per_hour": _money(row.get("usd_per_hour"))}) for row in rows]
-
-
-def _money(text: str | None) -> Decimal | None:
-    return Decimal(text) if text else None
+    return [Instance(**row) for row in _table()["instance"]]
 
 
 @cache

@@ -97,7 +97,7 @@ def test_a_plan_names_machine_image_and_an_end() -> None:
     ("model", "method", "flavor"),
     [
         (NANO, "lora", "cpu-basic"),
-        ("Qwen/Qwen3-8B", "lora", "l40sx1"),
+        ("Qwen/Qwen3-8B", "lora", "l4x1"),
         ("Qwen/Qwen3-0.6B", "full", "t4-small"),
         ("org/model-32b", "lora", "rtx-pro-6000"),
     ],

@@ -14,6 +14,7 @@ from tunebridge.job import JobStatus
 from tunebridge.plan import Plan
 from tunebridge.spec import JobSpec
 from tunebridge.testing.case import small_dataset
+from tunebridge.training.size import billions_of_weights
 from tunebridge_sagemaker import instances, results, status
 from tunebridge_sagemaker.follow import Cursor, Line, Place, after, bill_event, line_events, transition_events
 from tunebridge_sagemaker.info import CAPABILITIES
@@ -55,7 +56,7 @@ def test_a_plan_is_a_request_with_the_smallest_machine() -> None:
     [
         ("tunebridge/nano", "full", "ml.g6.2xlarge"),
         ("google/gemma-3-270m", "full", "ml.g6.2xlarge"),
-        ("meta-llama/Llama-3.1-8B", "lora", "ml.g6e.2xlarge"),
+        ("meta-llama/Llama-3.1-8B", "lora", "ml.g6.2xlarge"),
         ("Qwen/Qwen3-32B", "lora", None),
         ("Qwen/Qwen3-30B", "lora", "ml.p5.4xlarge"),
         ("Qwen/Qwen3-4B", "full", "ml.p5.4xlarge"),
@@ -64,7 +65,7 @@ def test_a_plan_is_a_request_with_the_smallest_machine() -> None:
 def test_the_machine_fits_the_model(model: str, adapter: str, machine: str | None) -> None:
     made = plan(base_model=model, method={"adapter": adapter})
     if machine is None:
-        assert "takes about 83 GB on one GPU" in refused(made)["base_model"]
+        assert "takes about 81 GB on one GPU" in refused(made)["base_model"]
     else:
         assert made.payload["request"]["ResourceConfig"]["InstanceType"] == machine
 
@@ -237,7 +238,7 @@ def test_images_lie_where_the_region_has_them() -> None:
         "692866216735.dkr.ecr.eu-south-1.amazonaws.com/pytorch-training:2.10.0-cpu-py313"
     )
     assert instances.image_uri("cn-north-1", "ml.p4d.24xlarge").split("/")[0].endswith("amazonaws.com.cn")
-    assert instances.billions_of_weights("mistralai/Mixtral-8x7B-v0.1") == 56
+    assert billions_of_weights("mistralai/Mixtral-8x7B-v0.1") == 56
 
 
 def packed(folder: Path, *members: tuple[tarfile.TarInfo, bytes]) -> Path:

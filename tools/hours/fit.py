@@ -1,4 +1,4 @@
-"""The fit itself: a search along each constant, with a pull towards its physical guess and a weight per source."""
+"""The fit itself: a search along each constant, with a pull towards its physical guess and bounded weights of sources."""
 
 import json
 import math
@@ -21,13 +21,16 @@ GUESSES: Values = {
     ("shape", "balance_exponent"): 0.5,
     ("shape", "attention"): 2.0,
     ("shape", "launch_seconds"): 0.05,
-    ("shape", "link_share"): 0.4,
+    ("shape", "link_share"): 0.2,
+    ("shape", "offload"): 0.4,
 }
 """What each constant would be by thought alone."""
 START: Values = {(table, key): float(packaged_constants()[table][key]) for table, key in GUESSES}
 PULL = 0.5
 """How much a factor of two away from the guess counts, beside an error by a factor of two."""
 LEAST_STEP = 0.005
+MOST_RUNS = 4
+"""As many as a source counts at most."""
 
 
 @dataclass(frozen=True)
@@ -66,9 +69,9 @@ def predicted(run: Run, constants: Constants) -> tuple[float, float, float]:
 
 
 def fitted(runs: list[Run]) -> Values:
-    """Return the constants with the smallest loss; every source counts alike, whatever the number of its runs."""
+    """Return the constants with the smallest loss; a source counts at most as much as four runs, however many it has."""
     per_source = Counter(run.source for run in runs)
-    weights = [2 / math.sqrt(per_source[run.source]) for run in runs]
+    weights = [min(1.0, MOST_RUNS**0.5 / math.sqrt(per_source[run.source])) for run in runs]
 
     def loss(values: Values) -> float:
         constants = overridden(values)

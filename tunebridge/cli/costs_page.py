@@ -4,7 +4,7 @@ import math
 from collections.abc import Iterable, Sequence
 from html import escape
 
-from tunebridge.cli.costs_table import COLUMNS, break_even, cells, money
+from tunebridge.cli.costs_table import COLUMNS, break_even, cells, money, other_models
 from tunebridge.cost.comparison import Comparison
 from tunebridge.cost.estimate import CostEstimate
 from tunebridge.cost.interval import Cost
@@ -33,7 +33,8 @@ summary {{ cursor: pointer; font-weight: 600; margin: .6em 0 .2em }} li {{ margi
 <p>{lead}</p>
 <h2>{title}</h2>
 {plot}
-<p class="faint">The bar reaches from low to high, the dot is the likely cost. The scale is logarithmic.</p>
+<p class="faint">The bar reaches from low to high, the dot is the likely cost.
+The scale is logarithmic; an amount of nothing stands at its left end.</p>
 <h2>Side by side</h2>
 <div class="scroll"><table><tr>{head}</tr>
 {rows}
@@ -52,7 +53,7 @@ def page(made: Comparison) -> str:
     lead = f"Cheapest: <b>{escape(cheapest.backend)}</b>." if cheapest else "No backend has a known price for this job."
     rows = f" {made.train_rows:,} training rows." if made.train_rows is not None else ""
     return PAGE.format(
-        lead=lead + rows,
+        lead=lead + rows + other_models(made),
         title="The job and one month of serving" if made.serve_tokens else "The job",
         plot=_plot(made),
         head="".join(f"<th>{escape(name)}</th>" for name in COLUMNS),

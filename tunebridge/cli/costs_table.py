@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from datetime import date
 
 from tunebridge.cli import render
+from tunebridge.cost.bill import MONTHLY
 from tunebridge.cost.comparison import BreakEven, Comparison
 from tunebridge.cost.estimate import CostEstimate, PricedLine
 from tunebridge.cost.interval import Cost, Interval
@@ -92,7 +93,8 @@ def break_even(point: BreakEven) -> str:
 
 def cells(row: CostEstimate) -> tuple[str, ...]:
     """Return a row of the table."""
-    month = money(row.monthly) if row.lines and row.once is not None else ""
+    is_kept = any(line.component in MONTHLY for line in row.lines)
+    month = money(row.monthly) if is_kept and row.once is not None else ""
     return (
         "*" if row.is_chosen else "",
         row.backend,
@@ -137,4 +139,10 @@ def _cheapest(made: Comparison) -> str:
     if found is None:
         return "No backend that can run this job has a known price."
     by = "the job and a month of serving" if made.serve_tokens else "the job"
-    return f"Cheapest by {by}: {found.backend}."
+    return f"Cheapest by {by}: {found.backend}.{other_models(made)}"
+
+
+def other_models(made: Comparison) -> str:
+    """Return a remark where the rows are about different models, which are not the same thing for less money."""
+    models = {row.base_model for row in made.estimates if row.base_model}
+    return " The rows are about different models." if len(models) > 1 else ""

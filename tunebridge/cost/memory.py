@@ -41,11 +41,14 @@ def memory_parts(
 
 
 def needed_gb(billions: float, adapted: Adapted, constants: Constants, *, longest: float = 2048.0) -> float:
-    """Return the memory that a GPU must have to train safely with rows of `longest` tokens.
+    """Return the memory that a GPU must have for our trainer to train safely with rows of `longest` tokens.
 
-    The trainer cuts its passes down to one row and computes activations again where that is needed, so those count as
-    they likely are; everything that it cannot make smaller counts as high as it may be.
+    It cuts its passes down to one row and computes activations again where that is needed, so those count as they
+    likely are, and so does what it keeps for each trained weight; the rest counts as high as it may be.
     """
     parts = memory_parts(billions, adapted, pass_tokens=longest, constants=constants)
-    firm = parts["weights"].high + parts["gradients and optimizer"].high + parts["CUDA"].high
-    return firm + parts["activations"].likely + parts["logits"].likely
+    most, likely = constants.triple("memory", "trained").high, constants.triple("memory", "trained").likely
+    states = parts["gradients and optimizer"].high * likely / most
+    firm = parts["weights"].high + states + parts["CUDA"].high
+    needed = firm + parts["activations"].likely + parts["logits"].likely
+    return needed * constants.number("memory", "reserve")

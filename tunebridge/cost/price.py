@@ -66,6 +66,11 @@ class Price(SpecModel):
     note: str = ""
     origin: Origin = "packaged"
 
+    @property
+    def told(self) -> str:
+        """Where the price comes from and how old it is, for people."""
+        return f"{self.confidence} confidence, {self.as_of}, {self.source_url}"
+
     def age_days(self, today: date) -> int:
         """Return how old the row is, in days."""
         return max(0, (today - self.as_of).days)

@@ -11,14 +11,8 @@ from tunebridge.cost.interval import Interval
 from tunebridge.cost.memory import needed_gb
 from tunebridge.cost.workloads import ANY_GPU
 from tunebridge.plan import Plan
-from tunebridge.training.size import billions_of
-from tunebridge.training.translate import ADAPTERS
+from tunebridge.training.size import ADAPTED, billions_of
 
-ADAPTED: Mapping[str, Adapted] = {
-    **dict.fromkeys(ADAPTERS, "lora"),
-    "qlora": "qlora",
-    "full": "full",
-}
 MINUTES = 60.0
 
 

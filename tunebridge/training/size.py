@@ -1,19 +1,27 @@
-"""How large a model is, as its name says it, and about how much GPU memory training it takes."""
+"""How large a model is, as its name or files say it, and how much GPU memory training it takes."""
 
 import re
+from collections.abc import Mapping
 from pathlib import Path
 
+from tunebridge.cost import memory
+from tunebridge.cost.constants import load_constants
+from tunebridge.cost.hours import Adapted
 from tunebridge.training.config import NANO, RANDOM
 
 SIZE = re.compile(r"(?<![A-Za-z0-9])(?:(\d+)x)?(\d+(?:\.\d+)?)([bm])(?![A-Za-z0-9])", re.IGNORECASE)
 """Such as `0.6B`, `8b`, `270m`, `8x7B`."""
 NANO_BILLIONS = 0.001
+ADAPTED: Mapping[str, Adapted] = {
+    "lora": "lora",
+    "rslora": "lora",
+    "dora": "lora",
+    "qlora": "qlora",
+    "full": "full",
+}
+"""Adapter -> how the models of time and memory see it."""
 BYTES_IN_FILES = 2
 """Per weight: models are published in bfloat16."""
-OVERHEAD_GB = 6.0
-"""Activations, logits and CUDA itself."""
-BYTES_PER_WEIGHT = {"lora": 2.4, "full": 16.0}
-"""LoRA: bfloat16 and a fifth for the adapter and its optimizer; full: float32 weights, gradients and AdamW."""
 
 
 def billions_of_weights(model: str) -> float | None:
@@ -37,5 +45,5 @@ def billions_of(model: str) -> float | None:
 
 
 def needed_gb(billions: float, adapter: str) -> float:
-    """Return about how many GB of GPU memory a training takes; a rough bound, not measured on each model."""
-    return billions * BYTES_PER_WEIGHT.get(adapter, BYTES_PER_WEIGHT["lora"]) + OVERHEAD_GB
+    """Return how many GB a GPU must have to train safely with an adapter of this type, by the model of memory."""
+    return memory.needed_gb(billions, ADAPTED[adapter], load_constants())
