@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, Literal
 from pydantic import BaseModel
 
 from tunebridge.capabilities import Capabilities
+from tunebridge.cost.price import Price
 from tunebridge.data.dataset import Dataset
 from tunebridge.data.example import Message
 from tunebridge.errors import BackendError, ServiceUnavailable, UnsupportedFeature
@@ -185,6 +186,10 @@ class Backend(ABC):
     def delete(self, job: Job) -> None:
         """Delete what the job left on the backend."""
         raise self.unsupported("delete")
+
+    def list_prices(self, region: str | None = None) -> Sequence[Price]:
+        """Return today's prices as the vendor lists them, of the known regions or of another one; asks the network."""
+        raise self.unsupported("prices refresh")
 
     def check(self) -> Check:
         """Tell whether the backend can be reached with the credentials at hand."""

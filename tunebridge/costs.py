@@ -17,7 +17,8 @@ from tunebridge.cost.comparison import Comparison, compare
 from tunebridge.cost.constants import Constants, load_constants
 from tunebridge.cost.estimate import CostEstimate, priced, unpriced
 from tunebridge.cost.lengths import count_dataset
-from tunebridge.cost.price import PriceBook, read_prices
+from tunebridge.cost.price import PriceBook, read_prices, write_prices
+from tunebridge.cost.refresh import Refreshed, checked
 from tunebridge.cost.workloads import WorkloadHours, read_workloads, workload_hours
 from tunebridge.data.counting.counters import counter_for
 from tunebridge.data.dataset import Dataset, Split
@@ -94,6 +95,18 @@ class Costs:
         refreshed = [row for file in files for row in read_prices(file, "refreshed")]
         packaged = [row for name in self._plugins.backends() if (known := self.billing(name)) for row in known.prices]
         return PriceBook([*own, refreshed, packaged])
+
+    def refresh(self, backend: str, *, region: str | None = None) -> Refreshed:
+        """Ask a vendor for today's prices and keep those that can be believed; later estimates count with them."""
+        fresh = self._open(backend).list_prices(region)
+        made = checked(backend, fresh, self.book())
+        if made.rows:
+            file = self._home / PRICES_FOLDER / f"{backend}.json"
+            earlier = read_prices(file, "refreshed") if file.exists() else ()
+            asked = {(row.meter, row.sku, row.region, row.tier) for row in made.rows}
+            others = [row for row in earlier if (row.meter, row.sku, row.region, row.tier) not in asked]
+            write_prices(file, [*made.rows, *others])
+        return made
 
     def billing(self, name: str) -> Billing | None:
         """Return how a backend bills, None where its plugin does not say."""

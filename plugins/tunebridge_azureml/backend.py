@@ -2,11 +2,13 @@
 
 import json
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from datetime import date
 from pathlib import Path
 from typing import Any
 
 from tunebridge import digests
 from tunebridge.backend import Backend, Check, Generation, GenerationParameters, RemoteJob
+from tunebridge.cost.price import Price, packaged
 from tunebridge.data.dataset import Dataset
 from tunebridge.data.example import Message
 from tunebridge.errors import BackendError, NotFound, StoreError
@@ -16,10 +18,11 @@ from tunebridge.spec import JobSpec
 from tunebridge.training.answer import answer, read_answers, request_body
 from tunebridge.training.bundle import write_bundle
 from tunebridge.training.config import ADAPTER_FOLDER, RESULT_FILE, RunConfig
-from tunebridge_azureml import client, endpoint
+from tunebridge_azureml import client, endpoint, retail
 from tunebridge_azureml.follow import follow
 from tunebridge_azureml.info import INFO
 from tunebridge_azureml.jobs import model_name
+from tunebridge_azureml.pricing import PACKAGE
 from tunebridge_azureml.rows import write_rows
 from tunebridge_azureml.status import backend_error
 from tunebridge_azureml.translate import translate
@@ -33,7 +36,13 @@ class AzureMLBackend(Backend):
 
     info = INFO
 
-    def __init__(self, connect: Callable[[Mapping[str, Any]], client.Remote] = client.connect) -> None:
+    def __init__(
+        self,
+        connect: Callable[[Mapping[str, Any]], client.Remote] = client.connect,
+        *,
+        price_list: str = retail.ADDRESS,
+    ) -> None:
+        self._price_list = price_list
         self._open, self._remotes = connect, dict[str, client.Remote]()
 
     def plan(self, spec: JobSpec, dataset: Dataset) -> Plan:
@@ -147,6 +156,11 @@ class AzureMLBackend(Backend):
         if _is_managed(job):
             raise self.unsupported("delete of a registered model")
         self._connect(job.connection).delete(_name(job))
+
+    def list_prices(self, region: str | None = None) -> Sequence[Price]:
+        """Return the prices of the machines in the packaged rows, from Azure's public list."""
+        known = sorted({(row.sku, region or row.region) for row in packaged(PACKAGE)})
+        return retail.list_prices(known, date.today(), self._price_list)
 
     def check(self) -> Check:
         """Tell whether the workspace of Azure ML's environment variables answers to the credentials at hand."""

@@ -1,5 +1,6 @@
 """The emulator's records in the service's own shape."""
 
+import re
 from collections.abc import Mapping
 from datetime import UTC, datetime
 from typing import Any
@@ -12,6 +13,8 @@ DATASTORE = "workspaceblobstore"
 SUBSCRIPTION, GROUP, WORKSPACE = "00000000-0000-0000-0000-000000000001", "rehearsal", "rehearsal"
 SCOPE = f"/subscriptions/{SUBSCRIPTION}/resourceGroups/{GROUP}/providers/Microsoft.MachineLearningServices"
 HOME = f"{SCOPE}/workspaces/{WORKSPACE}"
+LISTED = {"Standard_NC24ads_A100_v4": 3.673, "Standard_NC40ads_H100_v5": 27.92}
+"""Machine -> USD an hour in the price list; the second is four times what the packaged row says."""
 READ_BACK = ("2024-01-01T00:00:00Z", "emulator")
 
 
@@ -94,6 +97,29 @@ def details(record: Mapping[str, Any], word: str, logs: Mapping[str, str], reaso
         "runDefinition": None,
         "warnings": None,
     }
+
+
+def price_list(query: Mapping[str, str]) -> dict[str, Any]:
+    """Return a page of the public price list: the machine that is asked for in each way of buying it."""
+    asked = dict(re.findall(r"(\w+) eq '([^']*)'", query.get("$filter", "")))
+    machine, usd = asked.get("armSkuName", ""), LISTED.get(asked.get("armSkuName", ""))
+    if usd is None or asked.get("serviceName") != "Virtual Machines":
+        return {"Items": [], "NextPageLink": None, "Count": 0}
+    shared = {"currencyCode": "USD", "unitOfMeasure": "1 Hour", "armRegionName": asked.get("armRegionName")}
+    ways = (("Windows", "", 2.0), ("", " Spot", 0.2), ("", "", 1.0))
+    items = [
+        {
+            **shared,
+            "retailPrice": usd * factor,
+            "armSkuName": machine,
+            "skuName": f"{machine}{spot}",
+            "meterName": f"{machine}{spot}",
+            "productName": f"Virtual Machines Series {system}".strip(),
+            "effectiveStartDate": "2026-11-01T00:00:00Z",
+        }
+        for system, spot, factor in ways
+    ]
+    return {"BillingCurrency": "USD", "Items": items, "NextPageLink": None, "Count": len(items)}
 
 
 def _moment(seconds: float | None) -> str | None:

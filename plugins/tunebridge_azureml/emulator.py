@@ -96,6 +96,7 @@ class Emulator:
             Route("GET", f"{home}/jobs/(?P<name>[^/]+)", self._get_job),
             Route("GET", f"{home}/jobs", self._list_jobs),
             Route("POST", f"{home}/jobs/(?P<name>[^/]+)/cancel", self._cancel),
+            Route("GET", "/api/retail/prices", lambda request: Response(emulated.price_list(request.query))),
             *self._endpoints.routes(home),
             Route("GET", f"/history/v1.0{home}/runs/(?P<name>[^/]+)/details", self._details),
         ]
@@ -104,7 +105,7 @@ class Emulator:
         if re.match(f"/{CONTAINERS}(/|$)", request.path):
             known = secrets.compare_digest(request.query.get("sig", ""), self.token)
             return None if known else Response(status=403, headers={"x-ms-error-code": "AuthenticationFailed"})
-        if request.path == "/discovery":  # public, also at the real service
+        if request.path in ("/discovery", "/api/retail/prices"):  # public, also at the real service
             return None
         if request.path.startswith("/score/"):  # an endpoint has a key of its own
             return None if self._endpoints.knows_key(request) else emulated.FAULT_RESPONSES["bad_credentials"]

@@ -3,11 +3,13 @@
 import shutil
 import tempfile
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from datetime import date
 from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
 from tunebridge.backend import Backend, Check, Generation, GenerationParameters, RemoteJob
+from tunebridge.cost.price import Price
 from tunebridge.data.dataset import Dataset
 from tunebridge.data.example import Message
 from tunebridge.errors import BackendError, BudgetExceeded, InvalidRequest, NotFound
@@ -116,6 +118,14 @@ class HuggingFaceBackend(Backend):
         remote, _ = self._reach(job)
         remote.remove(f"{remote.namespace}/{job.id}-input", "dataset")
         remote.remove(_repository(remote, job), "model")
+
+    def list_prices(self, region: str | None = None) -> Sequence[Price]:
+        """Return the hourly prices of all machines, as the hub lists them; it has no regions."""
+        listed = self._connect({}).prices("prices")
+        shared = {"backend": "huggingface", "meter": "training", "unit": "hour", "confidence": "high"}
+        source = {"source_url": "https://huggingface.co/api/jobs/hardware", "as_of": date.today()}
+        found = {name: usd for name, usd in listed.items() if usd is not None}
+        return [Price.model_validate({**shared, **source, "sku": name, "usd": usd}) for name, usd in found.items()]
 
     def check(self) -> Check:
         """Tell whether the token is good, and whose it is."""

@@ -116,6 +116,28 @@ def list_(
         costs_table.price_rows(rows, today)
 
 
+@prices.command(epilog="Example: tunebridge prices refresh --backend azureml --region westeurope")
+def refresh(
+    backend: Annotated[str, typer.Option("--backend", "-b", help="Whose prices to ask for.")],
+    region: Annotated[str | None, typer.Option(help="Another region than those of the packaged rows.")] = None,
+    as_json: Json = False,
+) -> None:
+    """Ask a vendor for today's prices and count with them from now on; the only price command that uses the network."""
+    from tunebridge.cli import render
+    from tunebridge.client import Client
+
+    client = Client()
+    client.plugins.backend(backend)
+    with render.waiting("The vendor's list is asked ..."):
+        made = client.costs.refresh(backend, region=region)
+    if as_json:
+        render.document(made)
+        return
+    for warning in made.warnings:
+        render.warning(warning)
+    render.text(f"{len(made.rows)} prices of {backend} are kept, {made.changed} of them changed.")
+
+
 def _workloads(file: Path, constants: Path | None, *, as_json: bool) -> None:
     from tunebridge.cli import render
     from tunebridge.client import Client
