@@ -33,8 +33,9 @@ from tunebridge.training.news import log_tail
 from tunebridge.training.options import TrainerOptions
 from tunebridge.training.sources import locate
 from tunebridge.training.translate import translate_run
-from tunebridge_local import INFO, client
+from tunebridge_local import client
 from tunebridge_local.follow import follow, is_leaving
+from tunebridge_local.info import INFO
 
 EXPORT_FORMS = ("merged", "safetensors", "gguf")
 CANCEL_PATIENCE_SECONDS = 60.0

@@ -2,7 +2,7 @@
 
 from tunebridge.spec import JobSpec
 from tunebridge.testing.case import BackendCase, small_dataset
-from tunebridge_local import INFO
+from tunebridge_local.info import INFO
 
 JOB = {
     "backend": "local",

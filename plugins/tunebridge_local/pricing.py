@@ -20,7 +20,8 @@ from tunebridge.plugins import missing_requirement
 from tunebridge.training.bundle import write_run
 from tunebridge.training.config import EVENTS_FILE, RunConfig
 from tunebridge.training.sources import locate
-from tunebridge_local import INFO, client
+from tunebridge_local import client
+from tunebridge_local.info import INFO
 
 PACKAGE = "tunebridge_local"
 PROBE_STEPS, PROBE_ROWS, PROBE_SECONDS = 6, 4, 45.0

@@ -44,6 +44,11 @@ def test_the_document_is_json(tmp_path: Path, capsys: pytest.CaptureFixture[str]
     assert [row["is_chosen"] for row in document["estimates"]] in ([True, False], [False, True])
 
 
+def test_a_job_that_no_backend_can_plan_exits_with_2(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    job = job_file(tmp_path, "bedrock")
+    assert "names no model" in said(capsys, "estimate", str(job), code=2)
+
+
 def test_the_page_shows_what_people_wrote_as_text(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     job, page = job_file(tmp_path, "openai"), tmp_path / "costs.html"
     said(capsys, "estimate", str(job), "--set", "base_model.openai=<img src=x>", "--html", str(page))

@@ -190,6 +190,19 @@ def test_a_machine_that_is_rented_is_billed_from_its_start() -> None:
     assert "STALE" in " ".join(found.warnings)
 
 
+def test_a_mixture_of_experts_computes_with_its_active_weights() -> None:
+    options = {"sagemaker": {**AMAZON, "instance_type": "ml.p5.4xlarge"}}
+    load = workload(lengths(*[500] * 10_000))
+    dense, mixture = (
+        estimate(plan("sagemaker", {"base_model": name, "options": options}), load).hours
+        for name in ("Qwen/Qwen3-30B", "Qwen/Qwen3-30B-A3B")
+    )
+    assert dense
+    assert mixture
+    assert mixture.likely < dense.likely
+    assert mixture.high / mixture.low > dense.high / dense.low
+
+
 def test_a_limit_in_hours_bounds_the_bill() -> None:
     values = {"base_model": "Qwen/Qwen3-0.6B", "options": {"sagemaker": AMAZON}, "hyperparameters": {"epochs": 100}}
     load = workload(lengths(*[500] * 10_000))

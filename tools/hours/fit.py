@@ -1,4 +1,4 @@
-"""The fit itself: a search along each constant, with a pull towards its physical guess and bounded weights of sources."""
+"""The fit itself: a search along each constant, pulled towards its physical guess; no source counts too much."""
 
 import json
 import math
@@ -69,7 +69,7 @@ def predicted(run: Run, constants: Constants) -> tuple[float, float, float]:
 
 
 def fitted(runs: list[Run]) -> Values:
-    """Return the constants with the smallest loss; a source counts at most as much as four runs, however many it has."""
+    """Return the constants with the smallest loss; a source counts at most as much as four of its runs."""
     per_source = Counter(run.source for run in runs)
     weights = [min(1.0, MOST_RUNS**0.5 / math.sqrt(per_source[run.source])) for run in runs]
 

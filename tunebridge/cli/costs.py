@@ -48,7 +48,8 @@ def estimate(  # noqa: PLR0913  # each is an option of the command
 ) -> None:
     """Say what a job will cost and how long it takes, on one backend or on all, cheapest first; offline, without keys.
 
-    A price that is not known is a row that says so, behind the others. With --workload the file is a list of
+    A price that is not known is a row that says so, behind the others. Exit code 2 when no backend can plan the job.
+    With --workload the file is a list of
     {id, params_b, method, training_tokens, gpu, gpu_count, packed, seq_len, batch}, and for each id low, likely and
     high are hours.
     """
@@ -73,6 +74,8 @@ def estimate(  # noqa: PLR0913  # each is an option of the command
         render.document(made)
     else:
         costs_table.comparison(made)
+    if all(row.status == "not planned" for row in made.estimates):
+        raise typer.Exit(2)
 
 
 def calibrate(as_json: Json = False) -> None:

@@ -9,7 +9,7 @@ from tunebridge.cost.constants import Constants
 from tunebridge.cost.hours import Adapted, Training, hours, regime, seconds_per_token, validation_share
 from tunebridge.cost.interval import Interval
 from tunebridge.cost.memory import needed_gb
-from tunebridge.cost.workloads import ANY_GPU
+from tunebridge.cost.workloads import ANY_GPU, active_billions_of
 from tunebridge.plan import Plan
 from tunebridge.training.size import ADAPTED, billions_of
 
@@ -31,6 +31,8 @@ class Run:
     """What the models of time and memory need to know of a run."""
 
     billions: float
+    active_billions: float | None
+    """Of a mixture of experts, where its name tells."""
     adapted: Adapted
     tokens: Interval
     validation_tokens: float
@@ -79,6 +81,7 @@ def describe(settings: Mapping[str, Any], workload: Workload) -> Run | None:
     adapter = str(settings["adapter"]["type"])
     return Run(
         billions=billions,
+        active_billions=active_billions_of(settings["base_model"]),
         adapted=ADAPTED[adapter],
         tokens=tokens * epochs,
         validation_tokens=held_out.total(limit).likely * passes_over_held_out if held_out else 0.0,
@@ -107,6 +110,7 @@ def _training(run: Run, machine: Machine, constants: Constants) -> Training:
     most = constants.number("rented", "pass_tokens")
     return Training(
         billions=run.billions,
+        active_billions=run.active_billions,
         adapted=run.adapted,
         tokens=run.tokens,
         gpu=gpu or ANY_GPU,

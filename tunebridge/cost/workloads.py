@@ -112,7 +112,7 @@ def _training(workload: Workload, billions: float, tokens: float, constants: Con
         pass_tokens=_pass_tokens(workload, packed, constants),
         length=_row_tokens(workload, constants) if packed is False else workload.seq_len or 2048.0,
         packed=packed,
-        active_billions=workload.active_params_b or _active_billions_of(workload.model or ""),
+        active_billions=workload.active_params_b or active_billions_of(workload.model or ""),
         has_reference=any(word in workload.words for word in ("dpo", "kto", "preference")),
         is_offloaded="offload" in workload.words or _must_be_offloaded(billions, adapted, gpu, count),
         is_slow_adapter="dora" in workload.words,
@@ -181,7 +181,7 @@ def _billions_of(model: str) -> float | None:
     return int(found[1] or 1) * float(found[2]) if found else None
 
 
-def _active_billions_of(model: str) -> float | None:
+def active_billions_of(model: str) -> float | None:
     """Return the active weights that a mixture's name tells, such as `30B-A3B`, or two experts of `8x7B`."""
     if found := re.search(r"[-_]a(\d+(?:\.\d+)?)b(?![a-z])", model.lower()):
         return float(found[1])
