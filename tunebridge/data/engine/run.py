@@ -9,8 +9,9 @@ from concurrent.futures import Future, ProcessPoolExecutor
 from dataclasses import dataclass, field, replace
 from typing import NamedTuple, Protocol
 
-from tunebridge.data.engine.batch import Batch, Recipe, Side, convert_batch
+from tunebridge.data.engine.batch import Batch, Recipe, Side
 from tunebridge.data.engine.collect import Collector, Report
+from tunebridge.data.engine.convert import convert_batch
 from tunebridge.data.engine.split import Splitter
 from tunebridge.data.reading.blocks import Block
 from tunebridge.data.reading.decode import sample

@@ -11,8 +11,8 @@ from tunebridge.data.reading import arrays
 from tunebridge.data.reading.incoming import RawRow
 from tunebridge.errors import DataError
 
-BLOCK_BYTES = 1 << 20
-BLOCK_ROWS = 1000
+BLOCK_BYTES = 1 << 17
+BLOCK_ROWS = 128
 MAX_ROW_BYTES = 1 << 26
 
 
