@@ -44,39 +44,39 @@ def convert_batch(
     return maker.finish()
 
 
+_Kept = tuple[int, str, bytes, bytes, bytes, bytes]
+"""What is kept of a good row until its block ends.
+
+Its line, its kind, the SHA-256 of what it asks, its last answer (empty where none is trained), what a model sees of it,
+and the row again where it is more than what is asked and answered.
+"""
+
+
 class _Rows:
-    """The good rows of one side, in columns; what can be done with all of them at once is done at the end."""
+    """The good rows of one side; what can be done with all of them at once is done at the end."""
 
     def __init__(self, file: int, *, held_out: bool) -> None:
         self.side = Side()
+        self.kept: list[_Kept] = []
         self._place = place_of(file, 0, held_out=held_out)
-        self.lines: list[int] = []
-        self.answers: list[bytes] = []
-        self._kinds: list[str] = []
-        self._asked: list[bytes] = []
-        self._seen: list[bytes] = []
-        self._more: list[bytes] = []
-
-    def add(self, line: int, kind: str, asked: bytes, answer: bytes, *, seen: bytes, more: bytes) -> None:
-        """Take in a row; its text is in the side already."""
-        self.lines.append(line)
-        self._kinds.append(kind)
-        self._asked.append(asked)
-        self.answers.append(answer)
-        self._seen.append(seen)
-        self._more.append(more)
 
     def finish(self, batch: Batch) -> Side:
-        """Return the side; what is odd about its rows goes into the batch."""
-        side, lines = self.side, self.lines
+        """Return the side; what else there is to say of its rows goes into the batch."""
+        side = self.side
+        if not self.kept:
+            return side
+        lines, kinds, asked, answers, seen, more = zip(*self.kept, strict=True)
         side.places = array("Q", [self._place | line for line in lines])
-        side.digests = digest_rows(self._seen, self._asked, self.answers, self._more)
-        side.kinds = Counter(self._kinds)
+        side.digests = digest_rows(seen, asked, answers, more)
+        side.kinds = Counter(kinds)
         for kind in side.kinds:
-            first = lines[self._kinds.index(kind)]
+            first = lines[kinds.index(kind)]
             batch.first_lines[kind] = min(first, batch.first_lines.get(kind, first))
         for number, found in scan_rows(side.rows):
             batch.findings.append((lines[number], Finding(found.code, found.what, _FIXES[found.code])))
+        short = [answer for answer in answers if 0 < len(answer) <= SHORT_ANSWER]
+        batch.long_answers += len(answers) - len(short)
+        batch.short_answers.update(dict(islice(Counter(short).items(), MAX_CLASSES)))
         return side
 
 
@@ -111,10 +111,6 @@ class _Maker:
         batch = self._batch
         batch.train, batch.held_out = self._train.finish(batch), self._held_out.finish(batch)
         batch.findings.sort(key=itemgetter(0))
-        answers = [*self._train.answers, *self._held_out.answers]
-        short = [answer for answer in answers if 0 < len(answer) <= SHORT_ANSWER]
-        batch.long_answers = len(answers) - len(short)
-        batch.short_answers = Counter(dict(islice(Counter(short).items(), MAX_CLASSES)))
         return batch
 
     def _add_plain(self, line: int, raw: bytes | RawRow, row: CanonicalRow, roles: tuple[str, ...]) -> None:
@@ -127,7 +123,7 @@ class _Maker:
         asked, answer = plain_asked_and_answer(row, text, roles)
         asked = sha256(asked).digest()
         kind = "sft" if "assistant" in roles else "prompt_only"
-        self._rows(line, row, text, asked).add(line, kind, asked, answer, seen=text, more=b"")
+        self._rows(line, row, text, asked).kept.append((line, kind, asked, answer, text, b""))
 
     def _add_other(self, line: int, raw: bytes | RawRow, row: RawRow) -> None:
         recipe = self._recipe
@@ -143,8 +139,8 @@ class _Maker:
         asked, answer = asked_and_answer(canonical)
         asked, answer = sha256(asked).digest(), answer if kind == "sft" else b""
         rows = self._rows(line, canonical, text, asked)
-        seen, more = seen_of(canonical, text), text if len(canonical) > 1 else b""
-        rows.add(line, kind, asked, answer, seen=seen, more=more)
+        more = text if len(canonical) > 1 else b""
+        rows.kept.append((line, kind, asked, answer, seen_of(canonical, text), more))
         rows.side.features.update(features_of(canonical))
         if "metadata" in canonical and "metadata" not in row:
             self._batch.metadata_keys.update(canonical["metadata"].keys())

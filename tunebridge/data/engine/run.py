@@ -1,13 +1,11 @@
 """The one pass over files of any size: blocks of rows become batches, here or in several processes, merged in order."""
 
-import multiprocessing
 import pickle
 from array import array
 from collections import deque
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from concurrent.futures import Future, ProcessPoolExecutor
 from dataclasses import dataclass, field, replace
-from typing import NamedTuple, Protocol
+from typing import TYPE_CHECKING, NamedTuple, Protocol
 
 from tunebridge.data.engine.batch import Batch, Recipe, Side
 from tunebridge.data.engine.collect import Collector, Report
@@ -19,6 +17,9 @@ from tunebridge.data.reading.readers import READERS, Reader, choose, rename
 from tunebridge.data.reading.sources import Source, find
 from tunebridge.data.targets import CanonicalRow, Target
 from tunebridge.errors import DataError
+
+if TYPE_CHECKING:
+    from concurrent.futures import Future
 
 Progress = Callable[[int, int | None], None]
 """Called with bytes read and bytes in all, None where they are not known."""
@@ -125,8 +126,10 @@ def _steps(reading: Reading, collector: Collector) -> Iterator[_Step]:
             yield _step(task, _work(task))
         return
     _require_portable(reading)
-    context = multiprocessing.get_context("spawn")
-    with ProcessPoolExecutor(reading.workers, mp_context=context) as pool:
+    from concurrent.futures import ProcessPoolExecutor  # they take longer to load than a small file to read
+    from multiprocessing import get_context
+
+    with ProcessPoolExecutor(reading.workers, mp_context=get_context("spawn")) as pool:
         waiting: deque[tuple[_Task, Future[Batch]]] = deque()
         for task in tasks:
             waiting.append((task, pool.submit(_work, task)))

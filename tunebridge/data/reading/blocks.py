@@ -64,11 +64,11 @@ def of_lines(stream: Stream, name: str) -> Iterator[Block]:
     pieces: list[bytes] = []
     line = 1
     while chunk := stream.take(BLOCK_BYTES):
-        whole, newline, tail = chunk.rpartition(b"\n")
-        if newline:
-            rows = b"".join([*pieces, whole]).split(b"\n")
+        if b"\n" in chunk:
+            rows = b"".join([*pieces, chunk]).split(b"\n")
+            pieces = [rows.pop()]
             yield Block(rows, range(line, line + len(rows)), len(chunk))
-            pieces, line = [tail], line + len(rows)
+            line += len(rows)
             continue
         pieces.append(chunk)
         if len(pieces) * BLOCK_BYTES > MAX_ROW_BYTES:

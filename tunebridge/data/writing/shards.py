@@ -26,7 +26,7 @@ class ShardWriter:
         """Write rows; DataError E012 where they do not fit and may not be split."""
         size = sum(map(len, rows)) + len(rows)
         if rows and self._file is not None and self._has_room(size, len(rows)):
-            self._file.write(b"\n".join(rows) + b"\n")
+            self._file.write(b"\n".join([*rows, b""]))
             self._rows += len(rows)
             self._bytes += size
             return
