@@ -24,7 +24,8 @@ from tunebridge.data.reading import incoming
 from tunebridge.data.reading.decode import WrongRow, decode, finding_of, refuse_double_keys, sample, to_canonical
 from tunebridge.data.reading.incoming import RawRow
 from tunebridge.data.reading.readers import READERS, choose
-from tunebridge.data.targets import CanonicalRow, Target, convert_row
+from tunebridge.data.shapes.convert import convert_row
+from tunebridge.data.targets import CanonicalRow, Target
 from tunebridge.errors import DataError
 
 SHORT_ANSWER = 96

@@ -5,6 +5,7 @@ from array import array
 from collections import deque
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from itertools import islice
 from typing import TYPE_CHECKING, NamedTuple, Protocol
 
 from tunebridge.data.engine.batch import Batch, Recipe, Side
@@ -23,6 +24,10 @@ if TYPE_CHECKING:
 
 Progress = Callable[[int, int | None], None]
 """Called with bytes read and bytes in all, None where they are not known."""
+
+
+BLOCKS_AT_ONCE = 8
+"""Blocks that go to another process together: sending one costs as much as ten rows."""
 
 
 class Sink(Protocol):
@@ -130,14 +135,22 @@ def _steps(reading: Reading, collector: Collector) -> Iterator[_Step]:
     from multiprocessing import get_context
 
     with ProcessPoolExecutor(reading.workers, mp_context=get_context("spawn")) as pool:
-        waiting: deque[tuple[_Task, Future[Batch]]] = deque()
-        for task in tasks:
-            waiting.append((task, pool.submit(_work, task)))
+        waiting: deque[tuple[list[_Task], Future[list[Batch]]]] = deque()
+        for group in _groups(tasks):
+            waiting.append((group, pool.submit(_work_all, group)))
             if len(waiting) >= 2 * reading.workers:
-                first, future = waiting.popleft()
-                yield _step(first, future.result())
-        for first, future in waiting:
-            yield _step(first, future.result())
+                yield from _finished(*waiting.popleft())
+        for group, future in waiting:
+            yield from _finished(group, future)
+
+
+def _groups(tasks: Iterator[_Task]) -> Iterator[list[_Task]]:
+    while group := list(islice(tasks, BLOCKS_AT_ONCE)):
+        yield group
+
+
+def _finished(group: list[_Task], future: "Future[list[Batch]]") -> Iterator[_Step]:
+    return map(_step, group, future.result())
 
 
 def _require_portable(reading: Reading) -> None:
@@ -155,6 +168,10 @@ def _step(task: _Task, batch: Batch) -> _Step:
 
 def _work(task: _Task) -> Batch:
     return convert_batch(task.block.rows, task.recipe, lines=task.block.lines)
+
+
+def _work_all(group: list[_Task]) -> list[Batch]:
+    return [_work(task) for task in group]
 
 
 def _tasks(reading: Reading, collector: Collector) -> Iterator[_Task]:

@@ -7,7 +7,8 @@ from typing import IO
 import orjson
 
 from tunebridge.data.dataset import Split, owner_only
-from tunebridge.data.targets import Target, convert_row
+from tunebridge.data.shapes.convert import convert_row
+from tunebridge.data.targets import Target
 from tunebridge.errors import DataError
 
 BYTE_ORDER_MARK = b"\xef\xbb\xbf"

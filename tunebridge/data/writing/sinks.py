@@ -27,6 +27,7 @@ class LossSink:
         extent = self.validation if held_out else self.train
         extent.rows += len(sent)
         extent.size_bytes += sum(map(len, sent)) + len(sent)
+        extent.image_rows += side.features["images"]
         self._counter.add_exact(len(side.rows) - len(side.inexact))
         for number, converted in side.inexact:
             file, line = file_and_line(side.places[number])
