@@ -262,7 +262,8 @@ class Translation:
         if policy == "allow" and self.rows.refused:
             left_out = f"{self.rows.refused_rows} of {self.rows.rows} rows"
             self.warn(f"{left_out} are left out, because {self.rows.target} cannot take them.")
-        train, held_out = Extent(self.rows.train_rows), Extent(self.rows.validation_rows)
+        images = self.dataset.train.features.get("images", 0)
+        train, held_out = Extent(self.rows.train_rows, image_rows=images), Extent(self.rows.validation_rows)
         for finding in check_limits(target, train=train, validation=held_out):
             field = "data.validation" if "validation" in finding.message else "data.train"
             self.refuse(field, finding.message)

@@ -12,7 +12,8 @@ from pathlib import Path
 
 import ray
 
-from tunebridge.data.engine.batch import Recipe, convert_batch
+from tunebridge.data.engine.batch import Recipe
+from tunebridge.data.engine.convert import convert_batch
 from tunebridge.data.reading.readers import READERS, named
 from tunebridge.data.targets import Target
 
@@ -24,7 +25,7 @@ def convert(lines: dict[str, list[str]], recipe: Recipe) -> dict[str, list[str]]
     sent = ["\n".join(row.decode() for row in rows) for rows in good.converted] or [row.decode() for row in good.rows]
     return {
         "row": [*sent, *(row.row.decode(errors="replace") for row in wrong)],
-        "digest": [*(digests[8:16].hex() for digests in batch.digests), *("" for _ in wrong)],
+        "digest": [*(f"{digest:016x}" for digest in good.digests.exact), *("" for _ in wrong)],
         "code": [*("" for _ in sent), *(row.codes[0] for row in wrong)],
     }
 

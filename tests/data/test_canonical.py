@@ -13,8 +13,9 @@ from pydantic import ValidationError  # noqa: E402
 from tests.fuzz.rows import CHAT, FIELDS, lines  # noqa: E402
 from tunebridge.data.canonical import canonical_row, features_of, kind_of, plain_roles  # noqa: E402
 from tunebridge.data.checking.checks import check_plain, check_row  # noqa: E402
-from tunebridge.data.checking.digests import parts_of  # noqa: E402
-from tunebridge.data.engine.batch import Recipe, convert_batch  # noqa: E402
+from tunebridge.data.checking.digests import asked_and_answer, plain_asked_and_answer  # noqa: E402
+from tunebridge.data.engine.batch import Recipe  # noqa: E402
+from tunebridge.data.engine.convert import convert_batch  # noqa: E402
 from tunebridge.data.example import Example  # noqa: E402
 from tunebridge.data.reading.decode import WrongRow, decode, refuse_double_keys  # noqa: E402
 from tunebridge.data.reading.readers import READERS  # noqa: E402
@@ -65,13 +66,14 @@ def test_the_parts_of_a_row_make_it_up(row: dict[str, Any]) -> None:
     form = canonical_row(plain(row))
     if form is None or form.get("messages") == []:
         return
-    parts = parts_of(form)
-    assert parts.text == orjson.dumps(form, option=orjson.OPT_SORT_KEYS)
+    text = orjson.dumps(form, option=orjson.OPT_SORT_KEYS)
+    asked, answer = asked_and_answer(form)
     messages = list(form.get("messages", ()))
-    if "preferred" not in form and messages and messages[-1]["role"] == "assistant":
-        messages.pop()
-    asked = orjson.dumps(messages or form.get("text"), option=orjson.OPT_SORT_KEYS)
-    assert parts.asked == asked, "splits depend on it"
+    is_answered = "preferred" not in form and messages and messages[-1]["role"] == "assistant"
+    assert answer == (orjson.dumps(messages.pop(), option=orjson.OPT_SORT_KEYS) if is_answered else b"")
+    assert asked == orjson.dumps(messages or form.get("text"), option=orjson.OPT_SORT_KEYS), "splits depend on it"
+    if (roles := plain_roles(form)) is not None:
+        assert plain_asked_and_answer(form, text, roles) == (asked, answer)
 
 
 def _has_double_key(line: bytes) -> bool:
@@ -102,9 +104,9 @@ def test_a_double_key_is_found_exactly_where_there_is_one(
     row = decode(line)
     if _has_double_key(line):
         with pytest.raises(WrongRow):
-            refuse_double_keys(line, row, None)
+            refuse_double_keys(line, orjson.dumps(row))
     else:
-        refuse_double_keys(line, row, None)
+        refuse_double_keys(line, orjson.dumps(row))
 
 
 @MANY

@@ -6,6 +6,7 @@ goes to pydantic, which decides alone what is an error, so that both accept the 
 
 from collections.abc import Mapping, Sequence
 from math import isfinite
+from operator import is_not
 from typing import Any
 
 import orjson
@@ -40,10 +41,10 @@ def canonical_row(row: Mapping[str, Any]) -> CanonicalRow | None:
 def plain_roles(row: Mapping[str, Any]) -> tuple[str, ...] | None:
     """Return the roles of a row of plain turns, which is canonical as it stands; None of any other row.
 
-    A plain turn is a role and a text, and nothing else; tools answer with more than that. An answer is not blank.
+    A plain turn is a role and a text, and nothing else; tools answer with more than that. None is blank.
     """
     messages = row.get("messages")
-    if len(row) != 1 or type(messages) is not list:
+    if len(row) != 1 or type(messages) is not list or not messages:
         return None
     roles = []
     for message in messages:
@@ -52,7 +53,7 @@ def plain_roles(row: Mapping[str, Any]) -> tuple[str, ...] | None:
         role, content = message.get("role"), message.get("content")
         if type(content) is not str or type(role) is not str or role not in PLAIN_ROLES:
             return None
-        if (not content or content.isspace()) and role == "assistant":
+        if not content or content.isspace():
             return None
         roles.append(role)
     return tuple(roles)
@@ -81,14 +82,13 @@ def features_of(row: CanonicalRow) -> frozenset[Feature]:
     """Return what the row has beyond role and text, as `Example.features`."""
     found: set[Feature] = {"tools"} if row.get("tools") else set()
     for message in turns_of(row):
-        if len(message) == 2 and type(message.get("content")) is str and message["role"] != "tool":
-            continue
-        if message.get("tool_calls") or message["role"] == "tool":
-            found.add("tools")
         content = message.get("content")
+        if message["role"] == "tool" or message.get("tool_calls"):
+            found.add("tools")
         if type(content) is list and any(part["type"] != "text" for part in content):
             found.add("images")
-        found.update(feature for feature in _OPTIONAL if feature in message)
+        if len(message) > 2 or content is None:
+            found.update(feature for feature in _OPTIONAL if feature in message)
     return frozenset(found)
 
 
@@ -141,13 +141,26 @@ def _messages(messages: list[Any]) -> list[Any]:
             raise Unsure
         if len(message) == 2 and type(message.get("content")) is str:
             continue
-        mended = {
-            key: _turn_field(key, value) for key, value in message.items() if value is not None or key not in TURN
-        }
-        if mended != message or type(mended.get("weight")) is not type(message.get("weight")):
+        mended = _turn(message)
+        if mended is not message:
             changed = changed or list(messages)
             changed[number] = mended
     return changed or messages
+
+
+def _turn(message: dict[str, Any]) -> dict[str, Any]:
+    """Return a turn in canonical form, itself where nothing changes."""
+    changed: dict[str, Any] | None = None
+    for key, value in message.items():
+        if value is None and key in TURN:
+            changed = changed or dict(message)
+            del changed[key]
+            continue
+        mended = _turn_field(key, value)
+        if mended is not value:
+            changed = changed or dict(message)
+            changed[key] = mended
+    return changed or message
 
 
 def _turn_field(key: str, value: Any) -> Any:
@@ -155,11 +168,12 @@ def _turn_field(key: str, value: Any) -> Any:
     if key == "role" or (key in TEXTS and known is str):
         return value
     if key == "tool_calls" and known is list:
-        return [_call(call) for call in value]
+        calls = [_call(call) for call in value]
+        return calls if any(map(is_not, calls, value)) else value
     if key == "content" and known is list and all(map(_is_part, value)):
         return value
     if key == "weight" and known in (int, float) and value >= 0 and isfinite(value):
-        return float(value)
+        return value if known is float else float(value)
     raise Unsure
 
 

@@ -13,11 +13,14 @@ from typing import Annotated, Any, Literal, NamedTuple
 from pydantic import Field
 
 from tunebridge.data.example import Kind
-from tunebridge.errors import PluginError
 from tunebridge.spec import SpecModel
 
 CanonicalRow = Mapping[str, Any]
 """`Example.to_json()`: the set fields only, as plain JSON values."""
+
+
+Confidence = Literal["documented", "measured", "unverified"]
+"""What a figure rests on."""
 
 
 class LocatedRow(NamedTuple):
@@ -49,12 +52,25 @@ class Converted(NamedTuple):
     """Why the target cannot take the row at all."""
 
 
+class ImageLimits(SpecModel):
+    """How many images a target accepts, and how large; data with a date and a source of its own."""
+
+    as_of: date
+    source_url: str
+    confidence: Confidence
+    max_per_row: int | None = None
+    max_bytes: int | None = None
+    """Bytes of one image; looked at where the row holds the image itself."""
+    max_rows: int | None = None
+    """Rows with images in one file."""
+
+
 class Limits(SpecModel):
     """What a target accepts at most and at least; data with a date and a source, not code."""
 
     as_of: date
     source_url: str
-    confidence: Literal["documented", "measured", "unverified"]
+    confidence: Confidence
     min_rows: int | None = None
     max_rows: int | None = None
     max_bytes: int | None = None
@@ -64,6 +80,7 @@ class Limits(SpecModel):
     max_validation_bytes: int | None = None
     max_validation_share: Annotated[float, Field(gt=0, le=1)] | None = None
     """Validation rows or bytes as a share of the training ones, whichever the service counts."""
+    images: ImageLimits | None = None
 
 
 @dataclass(frozen=True)
@@ -83,12 +100,3 @@ class Target:
     """Whether the service wants files to begin with a UTF-8 byte order mark."""
     may_split: bool = True
     """Whether more rows than fit into one file may go into several."""
-
-
-def convert_row(row: CanonicalRow, target: Target) -> Converted:
-    """Convert one row; PluginError when the target itself fails."""
-    try:
-        return target.convert(row)
-    except Exception as error:  # a third party's code may raise anything
-        message = f"the shape {target.backend}/{target.name} failed on a row ({type(error).__name__})."
-        raise PluginError(f"{message} Report it to the author of its plugin.") from error

@@ -11,7 +11,9 @@ hypothesis = pytest.importorskip("hypothesis")
 from hypothesis import strategies as st  # noqa: E402
 
 from tests.data.faults import FAULTS, GOOD_LINES, Fault, chat, good  # noqa: E402
+from tunebridge.data.canonical import canonical_bytes  # noqa: E402
 from tunebridge.data.checking.checks import check_row  # noqa: E402
+from tunebridge.data.checking.scan import scan_rows  # noqa: E402
 from tunebridge.data.engine.collect import Report  # noqa: E402
 from tunebridge.data.engine.run import Reading, run, sources_of  # noqa: E402
 from tunebridge.data.loading import reading_of  # noqa: E402
@@ -110,6 +112,41 @@ def test_rows_in_many_scripts_raise_no_alarm(tmp_path: Path) -> None:
     rows = [chat(("user", f"{text} {n}"), ("assistant", f"{n}: {text}")) for n in range(20) for text in texts]
     (tmp_path / "rows.jsonl").write_bytes(b"\n".join(rows))
     assert check(tmp_path / "rows.jsonl").problems == []
+
+
+SECRETS = {
+    "private key": "-----BEGIN RSA PRIVATE KEY-----",
+    "OpenAI or similar key": "sk-proj-abcdefghij0123456789",
+    "AWS access key": "AKIA" + "ABCDEFGH12345678",
+    "Google API key": "AIza" + "b" * 34 + "1",
+    "GitHub token": "ghp_" + "a1" * 18,
+    "Hugging Face token": "hf_" + "a1" * 15,
+    "Slack token": "xoxb-1234567890-abc",
+    "Stripe key": "sk_live_" + "a1" * 10,
+    "JSON web token": "eyJhbGciOiJIUzI1NiJ9.eyJzdWIiOiIxMjM0In0.SflKxwRJSMeKKF2QT4",
+    "mail address": "kari@ols.no",
+    "phone number": "+47 22 12 34 56",
+    "card number": "4539 1488 0343 6467",
+    "control characters": "\x07",
+    "characters of no width": "\u200b",
+}
+
+
+@pytest.mark.parametrize("what", SECRETS)
+@hypothesis.settings(max_examples=40, deadline=None, derandomize=True, database=None)
+@hypothesis.given(
+    before=st.text(max_size=10),
+    after=st.text(max_size=10),
+    ends=st.tuples(*[st.sampled_from([" ", "\n", '"', "\t", "("])] * 2),
+)
+def test_what_should_not_stand_in_a_row_is_found_wherever_it_stands(
+    what: str, before: str, after: str, ends: tuple[str, str]
+) -> None:
+    said = f"{before}{ends[0]}{SECRETS[what]}{ends[1]}{after}"
+    rows = [canonical_bytes({"messages": [{"role": "user", "content": text}]}) for text in ("Hi", said, "Hi")]
+    found = list(scan_rows(rows))
+    assert (1, what) in {(number, each.what) for number, each in found}
+    assert {number for number, _ in found} == {1}
 
 
 SCHEMAS = st.fixed_dictionaries(

@@ -16,7 +16,7 @@ from tests.data.faults import chat, good
 from tests.data.targets import target
 from tunebridge.data import library
 from tunebridge.data.checking import duplicates
-from tunebridge.data.engine.batch import convert_batch
+from tunebridge.data.engine.convert import convert_batch
 from tunebridge.data.engine.run import run
 from tunebridge.data.example import Example
 from tunebridge.data.files import check, convert, split

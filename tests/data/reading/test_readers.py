@@ -154,6 +154,7 @@ SHAPES: list[tuple[str, dict[str, Any], dict[str, Any]]] = [
     ("implicit_prompt", {"chosen": [ASKED, SAID], "rejected": [ASKED, *PREFERENCE["rejected"]]}, PREFERENCE),
     ("prompt_completion", {"prompt": "a", "completion": "b", "system": "s"}, {"messages": [SYSTEM, ASKED, SAID]}),
     ("prompt_completion", {"prompt": "a", "completion": "b", "label": False}, {"messages": [ASKED, SAID], "label": False}),
+    ("prompt_completion", {"prompt": [ASKED, SAID, ASKED], "completion": [SAID]}, {"messages": [ASKED, {**SAID, "weight": 0.0}, ASKED, SAID]}),
     ("prompt_only", {"prompt": "a", "reference": 4}, {"messages": [ASKED], "reference": 4}),
     ("text", {"text": "a"}, {"text": "a"}),
     ("alpaca", {"instruction": "a", "input": "", "output": "b", "system": "s"}, {"messages": [SYSTEM, ASKED, SAID]}),

@@ -1,73 +1,91 @@
-"""A row's bytes in parts: what is asked, what is answered, and the digests by which rows are found again."""
+"""What a row asks and answers, and the digests by which rows are found again."""
 
-import hashlib
+from array import array
+from collections.abc import Sequence
+from hashlib import sha256
 from typing import NamedTuple
+from zlib import crc32
 
 from tunebridge.data.canonical import canonical_bytes
 from tunebridge.data.targets import CanonicalRow
 
-DIGEST_BYTES = 8
-NO_ANSWER = bytes(DIGEST_BYTES)
+SEEN = frozenset({"messages", "text", "tools", "preferred", "rejected", "label"})
+"""Keys of a row that a model sees; rows that differ in others only are nearly the same."""
+_BEFORE_TURNS = len(b'{"messages":')
 
 
-class Parts(NamedTuple):
-    """A canonical row as bytes, whole and in parts."""
-
-    text: bytes
-    """The row's canonical bytes."""
-    asked: bytes
-    """What stands before the last answer."""
-    answer: bytes
-    """The last answer of a conversation; empty where there is none."""
-    more: bytes
-    """What else a model sees of the row: tools, a label, the two answers of a preference."""
-    is_whole: bool
-    """Whether what is asked and answered makes up the row; otherwise it has an id, metadata or more."""
-
-    def digests(self, asked_digest: bytes, *, has_answer: bool) -> bytes:
-        """Return four digests of 8 bytes: of the normalised row, the row, what is asked, the answer (0: none)."""
-        near = hashlib.sha256(normal(self.asked + self.answer + self.more)).digest()[:8]
-        answer = hashlib.sha256(self.answer).digest() if self.answer else NO_ANSWER
-        exact = asked_digest[:4] + answer[:4] if self.is_whole else hashlib.sha256(self.text).digest()[:8]
-        return near + exact + asked_digest[:8] + (answer[:8] if has_answer else NO_ANSWER)
-
-
-def parts_of(row: CanonicalRow) -> Parts:
-    """Return a row's parts."""
-    if "messages" in row and len(row) == 1 and len(row["messages"]) > 1:
-        messages = row["messages"]
-        asked, answer = canonical_bytes(messages[:-1]), canonical_bytes(messages[-1])
-        text = b'{"messages":' + asked[:-1] + b"," + answer + b"]}"
-        if messages[-1]["role"] != "assistant":
-            asked, answer = text[12:-1], b""
-        return Parts(text, asked, answer, b"", is_whole=True)
-    return _odd_parts(row, canonical_bytes(row))
-
-
-def _odd_parts(row: CanonicalRow, text: bytes) -> Parts:
+def asked_and_answer(row: CanonicalRow) -> tuple[bytes, bytes]:
+    """Return the canonical bytes of what stands before a row's last answer, and of that; empty where there is none."""
     if "text" in row:
-        asked, answer, more = canonical_bytes(row["text"]), b"", b""
-    elif "preferred" in row:
-        asked, answer = canonical_bytes(row["messages"]), b""
-        more = canonical_bytes([row["preferred"], row["rejected"]])
-    else:
-        messages = row["messages"]
-        is_answered = bool(messages) and messages[-1]["role"] == "assistant"
-        asked = canonical_bytes((messages[:-1] or None) if is_answered else messages)
-        answer = canonical_bytes(messages[-1]) if is_answered else b""
-        seen = {key: row[key] for key in ("tools", "label") if key in row}
-        more = canonical_bytes(seen) if seen else b""
-    return Parts(text, asked, answer, more, is_whole=False)
+        return canonical_bytes(row["text"]), b""
+    messages = row["messages"]
+    if "preferred" in row or not messages or messages[-1]["role"] != "assistant":
+        return canonical_bytes(messages), b""
+    return canonical_bytes(messages[:-1] or None), canonical_bytes(messages[-1])
+
+
+def plain_asked_and_answer(row: CanonicalRow, text: bytes, roles: tuple[str, ...]) -> tuple[bytes, bytes]:
+    """Return the same of a row of plain turns (`canonical.plain_roles`); `text` is the row's canonical bytes."""
+    if roles[-1] != "assistant":
+        return text[_BEFORE_TURNS:-1], b""
+    if len(roles) == 1:
+        return b"null", text[_BEFORE_TURNS + 1 : -2]
+    asked = canonical_bytes(row["messages"][:-1])
+    return asked, text[_BEFORE_TURNS + len(asked) : -2]
+
+
+def seen_of(row: CanonicalRow, text: bytes) -> bytes:
+    """Return what a model sees of a row: itself, without an id, metadata and the like."""
+    return text if row.keys() <= SEEN else canonical_bytes({key: row[key] for key in row.keys() & SEEN})
+
+
+class Digests(NamedTuple):
+    """Columns of numbers of 64 bits that stand for rows, one for each."""
+
+    near: "array[int]"
+    """The same for rows that differ only in case, spaces, punctuation, or what is not seen."""
+    exact: "array[int]"
+    """The same for rows that are the same."""
+    asked: "array[int]"
+    """The same for rows that ask the same."""
+    answers: "array[int]"
+    """Differs for rows that ask the same and are answered differently; 0: no answer."""
+
+
+def digest_rows(
+    seen: Sequence[bytes], asked: Sequence[bytes], answers: Sequence[bytes], more: Sequence[bytes]
+) -> Digests:
+    """Return the digests of rows, in columns.
+
+    `seen` is what `seen_of` returns, `asked` the SHA-256 of what is asked, `answers` are empty where none counts, and
+    `more` is the whole row where it is more than what is asked and answered.
+    """
+    near = _first_bytes([sha256(text).digest() for text in normal(seen)])
+    keys = _first_bytes(asked)
+    sums = array("Q", [1 << 32 | crc32(answer) if answer else 0 for answer in answers])
+    # Rows are compared by a sum of 32 bits only where what they ask has the same digest.
+    exact = [
+        key ^ answer << 31 ^ (crc32(text) if text else 0) for key, answer, text in zip(keys, sums, more, strict=True)
+    ]
+    return Digests(near, array("Q", exact), keys, sums)
+
+
+def _first_bytes(digests: Sequence[bytes]) -> "array[int]":
+    """Return the first 8 of each digest's 32 bytes as a number."""
+    return array("Q", b"".join(digests))[::4]
 
 
 _FOLD = bytes(byte + 32 if 65 <= byte <= 90 else byte for byte in range(256))
 _IGNORED = b" \t,;:!?'`\"\\()[]{}"
 
 
-def normal(text: bytes) -> bytes:
-    """Return a text without the difference of upper and lower case, spaces and most punctuation."""
-    if b"\\" in text and b"\\n" in text:
-        text = text.replace(b"\\n", b" ")
-    if not text.isascii():
-        text = "".join(text.decode().casefold().split()).encode()
-    return text.translate(_FOLD, _IGNORED)
+def normal(texts: Sequence[bytes]) -> list[bytes]:
+    """Return texts without the difference of upper and lower case, spaces and most punctuation."""
+    plain = [text if b"\\" not in text and text.isascii() else _folded(text) for text in texts]
+    # One pass over many rows: between them are line feeds, which no row in canonical form has inside.
+    return b"\n".join(plain).translate(_FOLD, _IGNORED).split(b"\n") if texts else []
+
+
+def _folded(text: bytes) -> bytes:
+    text = text.replace(b"\\n", b" ")
+    return text if text.isascii() else "".join(text.decode().casefold().split()).encode()

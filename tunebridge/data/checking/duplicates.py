@@ -7,6 +7,7 @@ looked at.
 
 import tempfile
 from array import array
+from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from heapq import nsmallest
@@ -147,10 +148,10 @@ def find_answers(index: DigestIndex) -> Answers:
 def _groups(bucket: "array[int]") -> Iterator[list[tuple[int, int]]]:
     """Yield (value, place) of the records of each key that stands there more than once."""
     keys = bucket[::WIDTH]
-    if len(set(keys)) == len(keys):
+    counts = Counter(keys)
+    if len(counts) == len(keys):
         return
-    seen: set[int] = set()
-    repeated = {key for key in keys if key in seen or seen.add(key)}  # type: ignore[func-returns-value]
+    repeated = {key for key, count in counts.items() if count > 1}
     groups: dict[int, list[tuple[int, int]]] = {key: [] for key in repeated}
     for number, key in enumerate(keys):
         if key in repeated:

@@ -23,6 +23,7 @@ TYPES: Mapping[str, tuple[type, ...]] = {
     "null": (type(None),),
 }
 MAX_DEPTH = 32
+_PLAIN_SCHEMA = frozenset({"type", "properties", "required", "additionalProperties", "description"})
 _PLAIN = {"string": str, "integer": int, "boolean": bool}
 
 
@@ -66,12 +67,24 @@ def _check_call(function: Mapping[str, Any], declared: Mapping[str, Any], path: 
         yield Finding("E008", f"the arguments of {name} are not a JSON object", fix, place)
     elif name in declared:
         schema = declared[name]
-        for at, message in _violations(arguments, schema, "") if isinstance(schema, dict) else ():
+        for at, message in () if _fits_plainly(arguments, schema) else _violations(arguments, schema, ""):
             fix = "Mend the arguments, or the schema that the row declares."
             yield Finding("E008", f"the arguments of {name} do not fit its schema: {message}", fix, place + at)
     elif declared:
         fix = "Declare it in tools, or mend the name."
         yield Finding("W113", f"{name} is called, and is not among the row's tools", fix, f"{path}.function.name")
+
+
+def _fits_plainly(arguments: dict[str, Any], schema: Any) -> bool:
+    """Whether arguments are what a schema of required keys and plain values asks for: most calls are."""
+    if type(schema) is not dict or schema.get("type") != "object" or not _PLAIN_SCHEMA.issuperset(schema):
+        return False
+    known, required = schema.get("properties"), schema.get("required", [])
+    if type(known) is not dict or type(required) is not list:
+        return False
+    return all(name in arguments for name in required if type(name) is str) and all(
+        name in known and _is_plainly(value, known[name]) for name, value in arguments.items()
+    )
 
 
 def _violations(value: Any, schema: Any, path: str, depth: int = 0) -> Iterator[tuple[str, str]]:

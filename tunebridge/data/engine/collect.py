@@ -1,10 +1,10 @@
 """What was found in all rows, merged from batches in order: problems, counts, and what only shows among rows."""
 
 import difflib
-from array import array
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
+from operator import itemgetter
 
 from tunebridge.data.canonical import FIELDS
 from tunebridge.data.checking.duplicates import DigestIndex, Sightings, find_answers, find_repeats
@@ -73,9 +73,8 @@ class Collector:
         for side in (batch.train, batch.held_out):
             self._kinds.update(side.kinds)
             self._features.update(side.features)
-        digests = array("Q", b"".join(batch.digests))
-        self._content.add(digests[0::4], digests[1::4], batch.places)
-        self._asked.add(digests[2::4], digests[3::4], batch.places)
+            self._content.add(side.digests.near, side.digests.exact, side.places)
+            self._asked.add(side.digests.asked, side.digests.answers, side.places)
         if len(self._metadata) < MAX_KEYS:
             self._metadata.update(batch.metadata_keys)
         if len(self._answers) < MAX_CLASSES:
@@ -127,7 +126,7 @@ class Collector:
 
     def _mixed_kinds(self) -> Iterator[Problem]:
         if len(self._first) > 1:
-            first = [(kind, Sightings(1, [place])) for kind, place in self._first.items()]
+            first = [(kind, Sightings(1, [place])) for kind, place in sorted(self._first.items(), key=itemgetter(1))]
             kinds = ", ".join(f"{kind} (first in {self._names(seen)})" for kind, seen in first)
             second = Sightings(1, sorted(self._first.values())[1:2])
             yield self._problem("E011", f"the rows are of several kinds: {kinds}", "Keep one kind per job.", second)

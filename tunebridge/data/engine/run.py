@@ -1,16 +1,16 @@
 """The one pass over files of any size: blocks of rows become batches, here or in several processes, merged in order."""
 
-import multiprocessing
 import pickle
 from array import array
 from collections import deque
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from concurrent.futures import Future, ProcessPoolExecutor
 from dataclasses import dataclass, field, replace
-from typing import NamedTuple, Protocol
+from itertools import islice
+from typing import TYPE_CHECKING, NamedTuple, Protocol
 
-from tunebridge.data.engine.batch import Batch, Recipe, Side, convert_batch
+from tunebridge.data.engine.batch import Batch, Recipe, Side
 from tunebridge.data.engine.collect import Collector, Report
+from tunebridge.data.engine.convert import convert_batch
 from tunebridge.data.engine.split import Splitter
 from tunebridge.data.reading.blocks import Block
 from tunebridge.data.reading.decode import sample
@@ -19,8 +19,15 @@ from tunebridge.data.reading.sources import Source, find
 from tunebridge.data.targets import CanonicalRow, Target
 from tunebridge.errors import DataError
 
+if TYPE_CHECKING:
+    from concurrent.futures import Future
+
 Progress = Callable[[int, int | None], None]
 """Called with bytes read and bytes in all, None where they are not known."""
+
+
+BLOCKS_AT_ONCE = 8
+"""Blocks that go to another process together: sending one costs as much as ten rows."""
 
 
 class Sink(Protocol):
@@ -124,16 +131,26 @@ def _steps(reading: Reading, collector: Collector) -> Iterator[_Step]:
             yield _step(task, _work(task))
         return
     _require_portable(reading)
-    context = multiprocessing.get_context("spawn")
-    with ProcessPoolExecutor(reading.workers, mp_context=context) as pool:
-        waiting: deque[tuple[_Task, Future[Batch]]] = deque()
-        for task in tasks:
-            waiting.append((task, pool.submit(_work, task)))
+    from concurrent.futures import ProcessPoolExecutor  # they take longer to load than a small file to read
+    from multiprocessing import get_context
+
+    with ProcessPoolExecutor(reading.workers, mp_context=get_context("spawn")) as pool:
+        waiting: deque[tuple[list[_Task], Future[list[Batch]]]] = deque()
+        for group in _groups(tasks):
+            waiting.append((group, pool.submit(_work_all, group)))
             if len(waiting) >= 2 * reading.workers:
-                first, future = waiting.popleft()
-                yield _step(first, future.result())
-        for first, future in waiting:
-            yield _step(first, future.result())
+                yield from _finished(*waiting.popleft())
+        for group, future in waiting:
+            yield from _finished(group, future)
+
+
+def _groups(tasks: Iterator[_Task]) -> Iterator[list[_Task]]:
+    while group := list(islice(tasks, BLOCKS_AT_ONCE)):
+        yield group
+
+
+def _finished(group: list[_Task], future: "Future[list[Batch]]") -> Iterator[_Step]:
+    return map(_step, group, future.result())
 
 
 def _require_portable(reading: Reading) -> None:
@@ -151,6 +168,10 @@ def _step(task: _Task, batch: Batch) -> _Step:
 
 def _work(task: _Task) -> Batch:
     return convert_batch(task.block.rows, task.recipe, lines=task.block.lines)
+
+
+def _work_all(group: list[_Task]) -> list[Batch]:
+    return [_work(task) for task in group]
 
 
 def _tasks(reading: Reading, collector: Collector) -> Iterator[_Task]:

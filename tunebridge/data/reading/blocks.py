@@ -11,8 +11,8 @@ from tunebridge.data.reading import arrays
 from tunebridge.data.reading.incoming import RawRow
 from tunebridge.errors import DataError
 
-BLOCK_BYTES = 1 << 20
-BLOCK_ROWS = 1000
+BLOCK_BYTES = 1 << 17
+BLOCK_ROWS = 128
 MAX_ROW_BYTES = 1 << 26
 
 
@@ -64,11 +64,11 @@ def of_lines(stream: Stream, name: str) -> Iterator[Block]:
     pieces: list[bytes] = []
     line = 1
     while chunk := stream.take(BLOCK_BYTES):
-        whole, newline, tail = chunk.rpartition(b"\n")
-        if newline:
-            rows = b"".join([*pieces, whole]).split(b"\n")
+        if b"\n" in chunk:
+            rows = b"".join([*pieces, chunk]).split(b"\n")
+            pieces = [rows.pop()]
             yield Block(rows, range(line, line + len(rows)), len(chunk))
-            pieces, line = [tail], line + len(rows)
+            line += len(rows)
             continue
         pieces.append(chunk)
         if len(pieces) * BLOCK_BYTES > MAX_ROW_BYTES:

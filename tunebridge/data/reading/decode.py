@@ -59,14 +59,13 @@ def _syntax(line: bytes, error: orjson.JSONDecodeError) -> Finding:
     return Finding("E002", f"not valid JSON: {error.msg} (column {error.colno})", "Mend or remove the line.")
 
 
-def refuse_double_keys(line: bytes, row: RawRow, written: bytes | None) -> None:
+def refuse_double_keys(line: bytes, written: bytes) -> None:
     """Refuse a key that is named twice in one object: every parser would keep the last and forget the first.
 
-    Writing the row again loses the quotes of such a key, so the same number of quotes says that there is none. Only
-    a quote that the line writes as an escape could make up for them.
+    `written` is the row written again, which loses the quotes of such a key: so the same number of quotes says that
+    there is none. Only a quote that the line writes as an escape could make up for them.
     """
-    again = written if written is not None else orjson.dumps(row)
-    if line.count(b'"') == again.count(b'"') and (b"\\" not in line or b"\\u0022" not in line):
+    if line.count(b'"') == written.count(b'"') and (b"\\" not in line or b"\\u0022" not in line):
         return
 
     def pairs(items: Sequence[tuple[str, Any]]) -> RawRow:

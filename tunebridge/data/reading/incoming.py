@@ -80,8 +80,14 @@ def implicit_prompt(row: RawRow) -> RawRow:
 
 
 def prompt_completion(row: RawRow) -> RawRow:
-    """Prompt and completion, as texts or as lists of turns; with `label` a row for kto."""
-    turns = [*_system(row), *_turns(row["prompt"], "user"), *_turns(row["completion"], "assistant")]
+    """Prompt and completion, as texts or as lists of turns; with `label` a row for kto.
+
+    Answers inside the prompt are not trained.
+    """
+    prompt = _turns(row["prompt"], "user")
+    if row.get("label") is None:
+        prompt = [{**turn, "weight": 0} if _is_answer(turn) else turn for turn in prompt]
+    turns = [*_system(row), *prompt, *_turns(row["completion"], "assistant")]
     return chat({**others(row, "system", "prompt", "completion"), "messages": turns})
 
 
@@ -207,6 +213,10 @@ def _complete_call(call: RawRow, identifier: str) -> RawRow:
 
 def _turns(value: Any, role: str) -> Turns:
     return value if isinstance(value, list) else [{"role": role, "content": value}]
+
+
+def _is_answer(turn: Any) -> bool:
+    return isinstance(turn, dict) and turn.get("role") == "assistant"
 
 
 def _system(row: RawRow) -> Turns:

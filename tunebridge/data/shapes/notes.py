@@ -8,6 +8,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, NoReturn
 
+from tunebridge.data.canonical import kind_of
 from tunebridge.data.example import Kind
 from tunebridge.data.targets import CanonicalRow, Converted, Loss
 
@@ -39,7 +40,9 @@ CODES = {
     "X-empty-answer": "an assistant's turn is empty; fill it or remove it",
     "X-empty-turn": "a turn has no content; fill it or remove it",
     "X-first-turn": "the service takes conversations that begin with a user's turn only; remove what is before it",
+    "X-image-count": "a row has more images than the service takes; leave some out, or make several rows of it",
     "X-image-role": "the service takes images in a user's turn only; move the image there",
+    "X-image-size": "an image is larger than the service takes; make it smaller",
     "X-image-source": "the service cannot read images from there; move them to where it can",
     "X-image-type": "the image's type is not one that the service takes, or its name does not end in it; convert it",
     "X-images": "rows of this shape cannot carry images; leave the row out or choose another target",
@@ -112,17 +115,3 @@ class Shape:
             return Converted(self.build(row, notes), tuple(notes.losses))
         except Refusal as refusal:
             return Converted((), refused=refusal.loss)
-
-
-def kind_of(row: CanonicalRow) -> Kind:
-    """Return what a canonical row can teach, as `Example.kind` does."""
-    if "text" in row:
-        return "text"
-    if "preferred" in row:
-        return "preference"
-    if "label" in row:
-        return "kto"
-    for turn in row["messages"]:
-        if turn["role"] == "assistant" and turn.get("weight") != 0:
-            return "sft"
-    return "prompt_only"

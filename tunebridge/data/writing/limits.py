@@ -19,6 +19,7 @@ def check_limits(target: Target, *, train: "Extent", validation: "Extent | None"
         ("training rows", train.rows, None if target.may_split else limits.max_rows),
         ("validation rows", validation.rows, limits.max_validation_rows),
         ("bytes of validation rows", validation.size_bytes, limits.max_validation_bytes),
+        ("rows with images", train.image_rows, limits.images.max_rows if limits.images else None),
         ("validation rows", validation.rows, shares * train.rows if limits.max_validation_share else None),
     )
     for what, found, most in counted:
@@ -36,3 +37,5 @@ class Extent:
 
     rows: int = 0
     size_bytes: int = 0
+    image_rows: int = 0
+    """Canonical rows with images."""

@@ -5,7 +5,8 @@ from typing import Literal
 
 from tunebridge.data.dataset import Dataset, Split
 from tunebridge.data.problems import Finding, Problem
-from tunebridge.data.targets import Converted, Loss, Target, convert_row
+from tunebridge.data.shapes.convert import convert_row
+from tunebridge.data.targets import Converted, Loss, Target
 from tunebridge.spec import SpecModel
 
 MAX_NAMED = 5

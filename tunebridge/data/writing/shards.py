@@ -7,7 +7,8 @@ from typing import IO
 import orjson
 
 from tunebridge.data.dataset import Split, owner_only
-from tunebridge.data.targets import Target, convert_row
+from tunebridge.data.shapes.convert import convert_row
+from tunebridge.data.targets import Target
 from tunebridge.errors import DataError
 
 BYTE_ORDER_MARK = b"\xef\xbb\xbf"
@@ -26,7 +27,7 @@ class ShardWriter:
         """Write rows; DataError E012 where they do not fit and may not be split."""
         size = sum(map(len, rows)) + len(rows)
         if rows and self._file is not None and self._has_room(size, len(rows)):
-            self._file.write(b"\n".join(rows) + b"\n")
+            self._file.write(b"\n".join([*rows, b""]))
             self._rows += len(rows)
             self._bytes += size
             return

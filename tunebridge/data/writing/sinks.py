@@ -1,6 +1,7 @@
 """Where the engine's rows go that were converted on the way: into counts, and into a service's files."""
 
 from collections.abc import Sequence
+from itertools import chain
 from pathlib import Path
 
 from tunebridge.data.engine.batch import Side
@@ -20,9 +21,13 @@ class LossSink:
 
     def write(self, side: Side, *, held_out: bool) -> None:
         """Count the next rows of one side."""
+        self._count(side, list(chain.from_iterable(side.converted)), held_out=held_out)
+
+    def _count(self, side: Side, sent: Sequence[bytes], *, held_out: bool) -> None:
         extent = self.validation if held_out else self.train
-        extent.rows += sum(map(len, side.converted))
-        extent.size_bytes += sum(len(row) + 1 for rows in side.converted for row in rows)
+        extent.rows += len(sent)
+        extent.size_bytes += sum(map(len, sent)) + len(sent)
+        extent.image_rows += side.features["images"]
         self._counter.add_exact(len(side.rows) - len(side.inexact))
         for number, converted in side.inexact:
             file, line = file_and_line(side.places[number])
@@ -44,8 +49,9 @@ class TargetSink(LossSink):
 
     def write(self, side: Side, *, held_out: bool) -> None:
         """Count and write the next rows of one side."""
-        super().write(side, held_out=held_out)
-        self._writers[held_out].write([row for rows in side.converted for row in rows])
+        sent = list(chain.from_iterable(side.converted))
+        self._count(side, sent, held_out=held_out)
+        self._writers[held_out].write(sent)
 
     def close(self) -> list[Path]:
         """Give all files their names and return them."""

@@ -42,7 +42,7 @@ class SplitWriter:
         """Write the next rows."""
         if not side.rows:
             return
-        text = b"\n".join(side.rows) + b"\n"
+        text = b"\n".join([*side.rows, b""])
         self._rows.write(text)
         self._digest.update(text)
         self._places.write(side.places)
