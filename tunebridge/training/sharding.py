@@ -33,7 +33,8 @@ def shard(model: Any, device: str, ranks: Ranks) -> None:
     mesh = init_device_mesh(device, (ranks.count,))
     layers = [module for module in model.modules() if type(module).__name__ in (model._no_split_modules or ())]
     for module in (*layers, model):
-        fully_shard(module, mesh=mesh)
+        # The outermost module would else stay gathered after a validation, and the weights have no parts to look at.
+        fully_shard(module, mesh=mesh, reshard_after_forward=True)
     for module in model.modules():
         if isinstance(module, FSDPModule):
             # A step's loss is already a mean over all processes' rows: gradients are added, not averaged.
