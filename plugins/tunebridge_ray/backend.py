@@ -173,8 +173,16 @@ class RayBackend(Backend):
 
 
 def _place(job: Job) -> Place:
-    """Return where the job's run folder lies."""
-    return Place(f"{job.connection['storage']}/{job.id}")
+    """Return where the job's run folder lies; InvalidRequest when fsspec has no such file system here."""
+    url = f"{job.connection['storage']}/{job.id}"
+    try:
+        return Place(url)
+    except (ImportError, ValueError) as error:
+        raise InvalidRequest(
+            f"{url} cannot be reached from here: {error}. Install what fsspec asks for, here and on the cluster.",
+            backend="ray",
+            operation="storage",
+        ) from error
 
 
 def _request(asked: Mapping[str, Any], place: Place, job: Job) -> dict[str, Any]:

@@ -1,5 +1,6 @@
 """The only importer of Ray here: jobs of a cluster, in plain values, through its dashboard."""
 
+import logging
 import os
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -116,6 +117,7 @@ def _sdk(access: Access) -> Any:
     """Return the SDK's client; the variables that would win over the address it is given are put aside."""
     from ray.job_submission import JobSubmissionClient
 
+    logging.getLogger("ray").setLevel(logging.WARNING)  # it tells of every upload
     headers = {"Authorization": f"Bearer {access.token}"} if access.token else None
     aside = {name: os.environ.pop(name) for name in ADDRESS_VARIABLES if name in os.environ}
     try:

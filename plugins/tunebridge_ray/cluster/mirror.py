@@ -4,7 +4,7 @@ import shutil
 import tempfile
 import threading
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager, nullcontext, suppress
 from pathlib import Path
 
 from tunebridge.training.config import CANCEL_FILE, CHECKPOINTS_FOLDER, LOCK_FILE, RESULT_FILE
@@ -28,7 +28,7 @@ def worked_in(place: Place, name: str, *, writes: bool) -> Iterator[Path]:
     try:
         for file in place.sizes():
             place.get(file, folder / file)
-        with _sent_back(folder, place) if writes else suppress():
+        with _sent_back(folder, place) if writes else nullcontext():
             yield folder
     finally:
         shutil.rmtree(folder, ignore_errors=True)
