@@ -117,7 +117,7 @@ def _sdk(access: Access) -> Any:
     """Return the SDK's client; the variables that would win over the address it is given are put aside."""
     from ray.job_submission import JobSubmissionClient
 
-    logging.getLogger("ray").setLevel(logging.WARNING)  # it tells of every upload
+    logging.getLogger("ray.dashboard.modules.dashboard_sdk").setLevel(logging.WARNING)  # it tells of every upload
     headers = {"Authorization": f"Bearer {access.token}"} if access.token else None
     aside = {name: os.environ.pop(name) for name in ADDRESS_VARIABLES if name in os.environ}
     try:

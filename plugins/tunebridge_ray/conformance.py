@@ -42,7 +42,7 @@ def connected(gateway: Gateway) -> RayBackend:
 
 def case() -> BackendCase:
     """Return the backend with a job of some seconds for two workers, two of which have room on the cluster."""
-    folder, gateway = _gateway()
+    folder, gateway = room()
     options = {"storage": str(folder / "runs"), "num_workers": 2, "cpus_per_worker": 0.5, "checkpoint_seconds": 0}
     return BackendCase(
         info=INFO,
@@ -57,6 +57,7 @@ def case() -> BackendCase:
 
 
 @cache
-def _gateway() -> tuple[Path, Gateway]:
+def room() -> tuple[Path, Gateway]:
+    """Return the folder and the cluster that the suite tests with; the cluster ends when nobody asks any more."""
     folder = Path(tempfile.mkdtemp(prefix="tunebridge-ray-"))
     return folder, Gateway(folder).start()
