@@ -29,7 +29,7 @@ from tunebridge_ray.status import STATUS, backend_error
 from tunebridge_ray.translate import translate
 
 REQUEST_FILE = "request.json"
-"""What a job was created with, kept in its folder for a resume."""
+"""What a job was created with and where, kept in its folder: for a resume, and because Ray's variables may change."""
 CANCEL_PATIENCE_SECONDS = 60.0
 """How long the trainer may take to write its checkpoint before Ray ends the job."""
 ENVIRONMENT = {
@@ -45,8 +45,11 @@ class RayBackend(Backend):
 
     info = INFO
 
-    def __init__(self, connect: Callable[[Mapping[str, Any]], client.Remote] = client.connect) -> None:
-        self._connect = connect
+    def __init__(
+        self, connect: Callable[[Mapping[str, Any]], client.Remote] = client.connect, *, storage: str | None = None
+    ) -> None:
+        """`storage` stands in for the one that jobs name: a rehearsal leaves that alone."""
+        self._connect, self._storage = connect, storage
 
     def plan(self, spec: JobSpec, dataset: Dataset) -> Plan:
         """Translate a job into a run of the trainer and the workers that it runs on."""
@@ -58,22 +61,22 @@ class RayBackend(Backend):
         run = RunConfig.model_validate({"job_id": job.id, **plan.payload["run"]})
         bundle = write_bundle(job.folder / "bundle", run, job.folder)
         _add_cluster_side(bundle.source)
-        place = _place(job)
+        place = self._place(job)
         with _stored(place, "submit"):
             for path in sorted(bundle.run.iterdir()):
                 place.put(path, path.name)
         shutil.rmtree(bundle.run)
-        request = _request(plan.payload["request"], place, job)
+        request = {"address": remote.address, **_request(plan.payload["request"], place, job)}
         (job.folder / REQUEST_FILE).write_text(json.dumps(request))
         return _create(remote, job)
 
     def find(self, job: Job) -> str | None:
         """Ask for the job of our id."""
-        return job.id if self._connect(job.connection).job(job.id, "find") else None
+        return job.id if self._reach(job).job(job.id, "find") else None
 
     def poll(self, job: Job, cursor: str | None) -> Snapshot:
         """Return Ray's word for the job, and what the trainer wrote behind the cursor, a byte of its events."""
-        remote, place = self._connect(job.connection), _place(job)
+        remote, place = self._reach(job), self._place(job)
         found = remote.job(job.id)  # before the events: what the trainer wrote last is then surely read
         word = str(found["status"]) if found else GONE
         with _stored(place, "poll"):
@@ -83,7 +86,7 @@ class RayBackend(Backend):
 
     def cancel(self, job: Job) -> None:
         """Ask the trainer to stop, which ends the step and writes a checkpoint; a job that waits is ended at once."""
-        remote, place = self._connect(job.connection), _place(job)
+        remote, place = self._reach(job), self._place(job)
         found = remote.job(job.id, "cancel")
         with _stored(place, "cancel"):
             place.write(CANCEL_FILE, str(time.time()).encode())
@@ -92,7 +95,7 @@ class RayBackend(Backend):
 
     def resume(self, job: Job) -> None:
         """Create the job again under its id; the workers go on from the last checkpoint."""
-        remote, place = self._connect(job.connection), _place(job)
+        remote, place = self._reach(job), self._place(job)
         if not (job.folder / REQUEST_FILE).exists():
             raise NotFound("the job's own folder is gone. Submit the job again.", backend="ray", operation="resume")
         found = remote.job(job.id, "resume")
@@ -106,7 +109,7 @@ class RayBackend(Backend):
 
     def artifacts(self, job: Job) -> Sequence[Artifact]:
         """Return the adapter or model with the digest that the trainer wrote down."""
-        place = _place(job)
+        place = self._place(job)
         with _stored(place, "artifacts"):
             written = place.read(RESULT_FILE)
             if written is None:
@@ -120,7 +123,7 @@ class RayBackend(Backend):
 
     def download(self, job: Job, artifact: Artifact, folder: Path) -> Path:
         """Copy the adapter or model and compare its digest with the one that the trainer wrote."""
-        place, target = _place(job), folder / artifact.kind
+        place, target = self._place(job), folder / artifact.kind
         if target.exists():
             raise StoreError(f"{target} exists already. Choose another folder.")
         folder.mkdir(parents=True, exist_ok=True)
@@ -153,7 +156,7 @@ class RayBackend(Backend):
 
     def delete(self, job: Job) -> None:
         """Remove the run folder, and the job from the cluster's list."""
-        remote, place = self._connect(job.connection), _place(job)
+        remote, place = self._reach(job), self._place(job)
         if remote.job(job.id, "delete"):
             remote.forget(job.id, "delete")
         with _stored(place, "delete"):
@@ -171,18 +174,23 @@ class RayBackend(Backend):
         """Turn what the SDK raises into a BackendError."""
         return error if isinstance(error, BackendError) else backend_error(error, operation)
 
+    def _reach(self, job: Job) -> client.Remote:
+        """Return the cluster that the job was sent to."""
+        kept = job.folder / REQUEST_FILE
+        known = {"address": json.loads(kept.read_text())["address"]} if kept.exists() else {}
+        return self._connect({**known, **job.connection})
 
-def _place(job: Job) -> Place:
-    """Return where the job's run folder lies; InvalidRequest when fsspec has no such file system here."""
-    url = f"{job.connection['storage']}/{job.id}"
-    try:
-        return Place(url)
-    except (ImportError, ValueError) as error:
-        raise InvalidRequest(
-            f"{url} cannot be reached from here: {error}. Install what fsspec asks for, here and on the cluster.",
-            backend="ray",
-            operation="storage",
-        ) from error
+    def _place(self, job: Job) -> Place:
+        """Return where the job's run folder lies; InvalidRequest when fsspec has no such file system here."""
+        url = f"{self._storage or job.connection['storage']}/{job.id}"
+        try:
+            return Place(url)
+        except (ImportError, ValueError) as error:
+            raise InvalidRequest(
+                f"{url} cannot be reached from here: {error}. Install what fsspec asks for, here and on the cluster.",
+                backend="ray",
+                operation="storage",
+            ) from error
 
 
 def _request(asked: Mapping[str, Any], place: Place, job: Job) -> dict[str, Any]:

@@ -41,7 +41,7 @@ class Remote:
     """A cluster; every method raises BackendError and returns plain values."""
 
     def __init__(self, access: Access) -> None:
-        self._access = access
+        self._access, self.address = access, access.address
 
     def create(self, job_id: str, entrypoint: str, environment: Mapping[str, Any]) -> str:
         """Upload the working folder, create a job under our id with one call, and return its id."""

@@ -27,17 +27,18 @@ TIMEOUT_SECONDS = 400.0
 
 def rehearse(folder: Path) -> Rehearsal:
     """Return the backend connected to a cluster of two CPUs, whose run folders lie in a folder."""
-    stand_ins = {"storage": str(folder.absolute() / "runs"), "num_workers": 2}
-    return Rehearsal(connected(Gateway(folder).start()), base_model=NANO, options=stand_ins)
+    storage = str(folder.absolute() / "runs")
+    stand_ins = {"storage": storage, "num_workers": 2}
+    return Rehearsal(connected(Gateway(folder).start(), storage), base_model=NANO, options=stand_ins)
 
 
-def connected(gateway: Gateway) -> RayBackend:
-    """Return the backend for which every cluster is the one behind the gateway."""
+def connected(gateway: Gateway, storage: str | None = None) -> RayBackend:
+    """Return the backend for which every cluster is the one behind the gateway; `storage` as RayBackend has it."""
 
     def connect(connection: Mapping[str, Any]) -> client.Remote:
         return client.Remote(client.Access(gateway.wire.url, gateway.token))
 
-    return RayBackend(connect)
+    return RayBackend(connect, storage=storage)
 
 
 def case() -> BackendCase:
