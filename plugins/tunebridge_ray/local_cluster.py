@@ -145,8 +145,14 @@ def _environment(token: str) -> dict[str, str]:
     """Return this environment with the programs of this Python first, and nothing of another cluster."""
     kept = {name: value for name, value in os.environ.items() if not name.startswith("RAY_")}
     path = f"{Path(sys.executable).parent}{os.pathsep}{kept.get('PATH', '')}"
-    mine = {"RAY_USAGE_STATS_ENABLED": "0", "RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN": token, "PATH": path}
-    return {**kept, **mine}
+    return {
+        **kept,
+        "PATH": path,
+        "RAY_AUTH_MODE": "token",
+        "RAY_AUTH_TOKEN": token,
+        "RAY_GRACEFUL_SHUTDOWN_DRAIN_TIMEOUT_S": "0",  # there is no other node to take its work
+        "RAY_USAGE_STATS_ENABLED": "0",
+    }
 
 
 def _free_port() -> int:

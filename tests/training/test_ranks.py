@@ -1,6 +1,8 @@
 """Several processes together take the steps of a single one."""
 
+import json
 import os
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -8,16 +10,16 @@ from typing import Any
 
 import pytest
 
-from tests.training.runs import FULL, LORA, last_message, lines, make_run, metrics, result, stop_after, train
+from tests.training.runs import FULL, LORA, last_message, lines, make_run, metrics, result, stop_after, train, weights
 from tunebridge import digests
 
 pytestmark = [pytest.mark.torch, pytest.mark.slow]
 NO_DROPOUT = LORA.model_copy(update={"dropout": 0.0})
 
 
-def together(folder: Path, processes: int = 2) -> list[str]:
-    """Return the command that trains with torchrun on this machine (gloo)."""
-    command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", str(processes)]
+def together(folder: Path, *options: str) -> list[str]:
+    """Return the command that trains with torchrun in two processes on this machine (gloo)."""
+    command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2", *options]
     return [*command, "-m", "tunebridge.training", str(folder)]
 
 
@@ -128,3 +130,32 @@ def test_one_process_says_that_there_is_nothing_to_share_out(tmp_path: Path) -> 
     assert train(folder) == 0
     (said,) = [line["message"] for line in lines(folder) if line.get("id") == "unsharded-1"]
     assert said == "sharding fsdp is left out: a single process trains, so there is nothing to share out"
+
+
+@pytest.mark.parametrize("is_first", [False, True], ids=["beside", "first"])
+def test_torchrun_starts_again_what_lost_a_process(is_first: bool, tmp_path: Path) -> None:
+    """The run loses one of its processes to SIGKILL, goes on from its checkpoint, and ends with the same weights."""
+    changes = {"adapter": NO_DROPOUT, "dtype": "float32"}
+    whole, torn = make_run(tmp_path / "whole", **changes), make_run(tmp_path / "torn", **changes)
+    train_together(whole)
+    command = together(torn, "--max-restarts", "1", "--monitor-interval", "0.1")
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT) as process:
+        assert process.stdout
+        for line in process.stdout:
+            if b'"checkpoint-5"' in line:
+                kill(process.pid, torn, is_first=is_first)
+    assert process.returncode == 0
+    assert [line["id"] for line in lines(torn) if "started-" in line.get("id", "")] == ["started-1", "started-2"]
+    assert not any(line.get("data", {}).get("status") == "failed" for line in lines(torn))
+    assert metrics(torn) == metrics(whole)
+    assert weights(torn) == weights(whole)
+
+
+def kill(launcher: int, folder: Path, *, is_first: bool) -> None:
+    """End the process that holds the run folder, or the other one, with SIGKILL."""
+    import psutil
+
+    holder = json.loads((folder / "process.json").read_text())["pid"]
+    trainers = [p.pid for p in psutil.Process(launcher).children() if "tunebridge.training" in p.cmdline()]
+    (victim,) = [pid for pid in trainers if (pid == holder) == is_first]
+    os.kill(victim, signal.SIGKILL)
