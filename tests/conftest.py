@@ -43,7 +43,7 @@ def _no_trainer_is_left() -> Iterator[None]:
     """End the trainers, workers and machines that this process started and that a test left running."""
     yield
     owners = ("tunebridge_local.client", "tunebridge_gradient.worker", "tunebridge_azureml.works")
-    for name in (*owners, "tunebridge.testing.machine"):
+    for name in (*owners, "tunebridge_ray.local_cluster", "tunebridge.testing.machine"):
         children = getattr(sys.modules.get(name), "_children", ())
         for process in children.values() if isinstance(children, dict) else children:
             if process.poll() is None:

@@ -17,7 +17,7 @@ PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())
 
 
 HEAVY = ("torch", "transformers", "peft", "openai", "boto3", "psutil")
-HEAVY += ("google.genai", "google.cloud.storage", "google.cloud.aiplatform_v1", "huggingface_hub", "gradientai")
+HEAVY += ("google.genai", "google.cloud.storage", "google.cloud.aiplatform_v1", "huggingface_hub", "gradientai", "ray")
 
 
 @pytest.mark.parametrize("command", ["import tunebridge", "import tunebridge.client", "import tunebridge.cli.app"])

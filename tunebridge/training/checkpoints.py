@@ -12,6 +12,7 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
 from tunebridge.training.files import to_disk
+from tunebridge.training.sharding import gather, is_sharded, like
 
 WEIGHTS, OPTIMIZER, BEST, STATE = "weights.safetensors", "optimizer.safetensors", "best.safetensors", "state.json"
 
@@ -43,16 +44,17 @@ def trainable(model: nn.Module) -> dict[str, nn.Parameter]:
 
 
 def snapshot(model: nn.Module) -> dict[str, Tensor]:
-    """Return a copy of the trained weights."""
-    return {name: parameter.detach().cpu().clone() for name, parameter in trainable(model).items()}
+    """Return a copy of the trained weights; of a sharded model each process has a copy of its own parts."""
+    held = {name: parameter.detach() for name, parameter in trainable(model).items()}
+    return {name: (value if is_sharded(model) else value.cpu()).clone() for name, value in held.items()}
 
 
 def restore(model: nn.Module, weights: Mapping[str, Tensor]) -> None:
-    """Put weights back into the model."""
+    """Put weights back into the model, whole ones or such as `snapshot` gives."""
     parameters = trainable(model)
     with torch.no_grad():
         for name, value in weights.items():
-            parameters[name].copy_(value)
+            parameters[name].copy_(value if hasattr(value, "device_mesh") else like(value, parameters[name]))
 
 
 @dataclass(frozen=True)
@@ -62,10 +64,11 @@ class Checkpoints:
     folder: Path
     keep: int
 
-    def save(
-        self, model: nn.Module, optimizer: torch.optim.Optimizer, progress: Progress, best: Mapping[str, Tensor] | None
-    ) -> Path:
-        """Write a checkpoint under another name, bring it to disk, rename it, and only then remove old ones."""
+    def save(self, tensors: Mapping[str, Mapping[str, Tensor]], progress: Progress) -> Path:
+        """Write a checkpoint under another name, bring it to disk, rename it, and only then remove old ones.
+
+        `tensors`: what `tensors_by_file` gives.
+        """
         self.folder.mkdir(exist_ok=True)
         target, partial = self.folder / f"step-{progress.step:08d}", self.folder / ".partial"
         if _is_whole(target):  # stopped again before a step was done; the same step has the same state
@@ -74,10 +77,8 @@ class Checkpoints:
             shutil.rmtree(left, ignore_errors=True)
         try:
             partial.mkdir(mode=0o700)
-            save_file(snapshot(model), partial / WEIGHTS)
-            save_file(_optimizer_tensors(model, optimizer), partial / OPTIMIZER)
-            if best is not None:
-                save_file(dict(best), partial / BEST)
+            for name, found in tensors.items():
+                save_file(dict(found), partial / name)
             files = sorted(path.name for path in partial.iterdir())
             (partial / STATE).write_text(json.dumps({"progress": asdict(progress), "files": files}))
             to_disk(partial)
@@ -121,10 +122,26 @@ def _is_whole(checkpoint: Path) -> bool:
     return all((checkpoint / name).is_file() for name in files)
 
 
-def _optimizer_tensors(model: nn.Module, optimizer: torch.optim.Optimizer) -> dict[str, Tensor]:
+def tensors_by_file(
+    model: nn.Module, optimizer: torch.optim.Optimizer, best: Mapping[str, Tensor] | None, *, keep: bool
+) -> dict[str, dict[str, Tensor]]:
+    """Return what a checkpoint holds, whole, on the CPU, by the name of its file.
+
+    Of a sharded model every process must ask, because the parts are gathered; only one that is to `keep` the tensors
+    gets them.
+    """
+    found: dict[str, Mapping[str, Tensor]] = {WEIGHTS: trainable(model), OPTIMIZER: _flat_state(model, optimizer)}
+    if best is not None:
+        found[BEST] = best
+    return {
+        file: {name: gather(tensor, keep=keep) for name, tensor in tensors.items()} for file, tensors in found.items()
+    }
+
+
+def _flat_state(model: nn.Module, optimizer: torch.optim.Optimizer) -> dict[str, Tensor]:
     """Flatten the optimizer's state: `PARAMETER|KEY` -> tensor."""
     return {
-        f"{name}|{key}": value.detach().cpu().clone()
+        f"{name}|{key}": value
         for name, parameter in trainable(model).items()
         for key, value in optimizer.state.get(parameter, {}).items()
     }
@@ -136,4 +153,6 @@ def _load_optimizer(model: nn.Module, optimizer: torch.optim.Optimizer, tensors:
         name, _, key = label.rpartition("|")
         parameter = parameters[name]
         state: dict[str, Any] = optimizer.state[parameter]
-        state[key] = value if key == "step" and parameter.device.type == "cpu" else value.to(parameter.device)
+        # The count of steps is a single number, of which every process has its own.
+        placed = value if key == "step" and parameter.device.type == "cpu" else value.to(parameter.device)
+        state[key] = placed if key == "step" else like(placed, parameter)

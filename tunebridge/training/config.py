@@ -69,6 +69,8 @@ class RunConfig(SpecModel):
     device: Literal["auto", "cpu", "cuda"] = "auto"
     threads: Annotated[int, Field(ge=1)] | Literal["auto"] = "auto"
     dtype: Literal["auto", "float32", "bfloat16"] = "auto"
+    sharding: Literal["none", "fsdp"] = "none"
+    """Whether several processes each hold the whole model, or a part of it (FSDP2)."""
 
     def write(self, folder: Path) -> None:
         """Write `run.json` into the run folder."""

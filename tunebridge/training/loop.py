@@ -2,7 +2,7 @@
 
 import math
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -22,6 +22,7 @@ from tunebridge.training.process import is_out_of_memory
 from tunebridge.training.ranks import Ranks
 from tunebridge.training.report import Reporter
 from tunebridge.training.rows import RenderedSplit, Unit
+from tunebridge.training.sharding import gather, gathered, is_sharded
 
 
 class NonFiniteLoss(TuneBridgeError):
@@ -47,6 +48,9 @@ class Loop:
 
     def __post_init__(self) -> None:
         self.device = torch.device(self.resources.device)
+        self.is_sharded = is_sharded(self.model)
+        self.whole_weights: dict[str, torch.Tensor] | None = None
+        """After the end, of a sharded model: what is saved, gathered from all processes."""
         self.optimizer = adamw(self.model, self.run)
         self.progress, self.best = self.checkpoints.load_newest(self.model, self.optimizer)
         rows = len(self.train.units)
@@ -70,6 +74,7 @@ class Loop:
             self._after_step()
         if self.best is not None:
             checkpoints.restore(self.model, self.best)
+        self.whole_weights = gathered(self.model, keep=self.ranks.is_first)
         self._note_times()
         return True
 
@@ -79,15 +84,17 @@ class Loop:
         return self.progress.step / self.steps_per_epoch
 
     def save(self) -> None:
-        """Write a checkpoint; of several processes the first one does."""
+        """Write a checkpoint; of several processes the first one does, with the parts of all where there are parts."""
         self._note_times()
-        if self.ranks.is_first:
-            self._write_checkpoint()
+        if self.ranks.is_first or self.is_sharded:
+            tensors = checkpoints.tensors_by_file(self.model, self.optimizer, self.best, keep=self.ranks.is_first)
+            if self.ranks.is_first:
+                self._write_checkpoint(tensors)
         self.ranks.wait()
         self._last_checkpoint = time.monotonic()
 
-    def _write_checkpoint(self) -> None:
-        path = self.checkpoints.save(self.model, self.optimizer, self.progress, self.best)
+    def _write_checkpoint(self, tensors: Mapping[str, Mapping[str, torch.Tensor]]) -> None:
+        path = self.checkpoints.save(tensors, self.progress)
         step = self.progress.step
         self.log.event(f"checkpoint-{step}", "checkpoint", f"checkpoint after step {step}", step=step, path=path.name)
 
@@ -114,8 +121,8 @@ class Loop:
             try:
                 return self._passes(units, weight)
             except (RuntimeError, MemoryError) as error:
-                if not is_out_of_memory(error):
-                    raise
+                if self.is_sharded or not is_out_of_memory(error):
+                    raise  # processes that hold parts cannot do a pass again each for itself
             # Here, behind the except clause, nothing holds the failed pass's tensors any more.
             self.optimizer.zero_grad()
             self.resources = smaller(self.resources, max(unit.tokens for unit in units), self.run)
@@ -124,13 +131,14 @@ class Loop:
     def _passes(self, units: Sequence[Unit], weight: int) -> dict[str, float]:
         sums = {"loss": 0.0}
         self.model.train()
-        for number, batch in enumerate(self._flat(units)):
+        for number, (batch, share) in enumerate(self._in_step(units)):
             # Dropout is a function of seed and step, so a resumed run needs no random state.
             part = number * self.ranks.count + self.ranks.rank
             torch.manual_seed(hash((self.run.seed, self.progress.step, part)) % 2**63)
             outcome = self.objective.measure(self.model, batch, self.resources)
-            (outcome.loss / weight).backward()  # type: ignore[no-untyped-call]
-            _add(sums, outcome)
+            (outcome.loss * share / weight).backward()  # type: ignore[no-untyped-call]
+            if share:
+                _add(sums, outcome)
         return sums
 
     def _check_finite(self, name: str, value: float, chosen: Sequence[int]) -> None:
@@ -149,7 +157,7 @@ class Loop:
             group["lr"] = rate
         self.progress.last_losses["learning_rate"] = rate
         norm = torch.nn.utils.clip_grad_norm_(checkpoints.trainable(self.model).values(), self.run.max_grad_norm)
-        self._check_finite("gradient's norm", float(norm), chosen)
+        self._check_finite("gradient's norm", float(gather(norm, keep=True)), chosen)
         self.optimizer.step()
         self.optimizer.zero_grad()
 
@@ -193,13 +201,28 @@ class Loop:
         self.model.eval()
         units = self.validation.units
         sums: dict[str, float] = {}
-        for batch in self._flat(self.ranks.own(units)):
-            _add(sums, self.objective.measure(self.model, batch, self.resources))
+        for batch, share in self._in_step(self.ranks.own(units)):
+            outcome = self.objective.measure(self.model, batch, self.resources)
+            if share:
+                _add(sums, outcome)
         weight = sum(self.objective.weight(unit) for unit in units)
         return {f"validation_{name}": value / weight for name, value in self.ranks.add(sums).items()}
 
     def _flat(self, units: Sequence[Unit]) -> Iterator[FlatBatch]:
         return flat_batches(units, max_tokens=self.resources.tokens_per_pass, device=self.device)
+
+    def _in_step(self, units: Sequence[Unit]) -> Iterator[tuple[FlatBatch, int]]:
+        """Yield passes with 1, and 0 for those that only keep step with processes that have more of them.
+
+        A sharded layer is there while all compute it, so each must go through the model as often as the others.
+        """
+        if not self.is_sharded:
+            yield from ((batch, 1) for batch in self._flat(units))
+            return
+        batches = list(self._flat(units))
+        yield from ((batch, 1) for batch in batches)
+        for _ in range(self.ranks.most(len(batches)) - len(batches)):
+            yield next(self._flat(self.train.units[:1])), 0
 
     def _is_over_time(self) -> bool:
         self._note_times()

@@ -11,6 +11,7 @@ from tunebridge.errors import SpecError, TuneBridgeError
 from tunebridge.training.attention import EXPLICIT_MAX_LENGTH
 from tunebridge.training.config import RunConfig
 from tunebridge.training.device import Resources
+from tunebridge.training.sharding import local
 
 SHARE_TO_USE = 0.6
 """Share of the free memory that activations may take; the estimate is rough."""
@@ -94,8 +95,8 @@ def _would_fit(longest: int, resources: Resources, run: RunConfig) -> str:
 
 
 def optimizer_bytes(model: Any) -> int:
-    """Return the bytes of gradients and optimizer state for the weights that are trained."""
-    trained = sum(parameter.numel() for parameter in model.parameters() if parameter.requires_grad)
+    """Return the bytes of gradients and optimizer state for the weights that are trained, in this process."""
+    trained = sum(local(parameter).numel() for parameter in model.parameters() if parameter.requires_grad)
     return int(trained * BYTES_PER_TRAINED_WEIGHT)
 
 

@@ -1,7 +1,7 @@
 """Loading base models, tokenizers and adapters; safetensors only, and no code from a model folder is run."""
 
 import warnings
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from importlib.util import find_spec
 from pathlib import Path
@@ -82,15 +82,18 @@ def load_tuned(base_model: str, adapter: Path | None) -> Any:
     return model.eval()
 
 
-def save(model: Any, base_model: str, folder: Path) -> None:
-    """Write an adapter, or a whole model, as safetensors; an adapter names its base model as the job did."""
+def save(model: Any, base_model: str, folder: Path, weights: Mapping[str, torch.Tensor] | None = None) -> None:
+    """Write an adapter, or a whole model, as safetensors; an adapter names its base model as the job did.
+
+    `weights` stand in for those of a model that lies in parts.
+    """
     if not hasattr(model, "peft_config"):
-        model.save_pretrained(folder)
+        model.save_pretrained(folder, state_dict=weights)
         return
     for config in model.peft_config.values():
         config.base_model_name_or_path = base_model
     # Left to itself peft asks the hub whether the embeddings were changed; adapters never change them.
-    model.save_pretrained(folder, safe_serialization=True, save_embedding_layers=False)
+    model.save_pretrained(folder, safe_serialization=True, save_embedding_layers=False, state_dict=weights)
 
 
 def weights_folder(name: str) -> Path | None:

@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -23,9 +24,10 @@ from tunebridge.training.head import fuse_head
 from tunebridge.training.loop import Loop
 from tunebridge.training.objective import objective
 from tunebridge.training.packing import flatten
-from tunebridge.training.ranks import join
-from tunebridge.training.reference import by_model, keep_reference, with_reference
+from tunebridge.training.ranks import Ranks, join
+from tunebridge.training.reference import REFERENCE_FILE, Compute, by_model, keep_reference, with_reference
 from tunebridge.training.rows import RenderedSplit, Unit, render_split
+from tunebridge.training.sharding import obstacle, shard
 
 RESOURCES_FILE = "resources.json"
 
@@ -39,18 +41,20 @@ def prepare(folder: Path, run: RunConfig, log: EventLog, should_stop: Callable[[
     log.event(f"resources-{log.attempt}", "log", f"training on {resources.reason}{together}", **resources.to_json())
     tokenizer = models.load_tokenizer(run.base_model)
     splits = _rows(folder, run, tokenizer, log, keep=ranks.is_first)
-    model = _model(run, resources, tokenizer, splits["train"])
-    resources = _fitted(resources, model, splits)
+    is_cut = _is_cut(run, ranks, log)
+    place = replace(resources, device="cpu") if is_cut else resources
+    model = _model(run, place, tokenizer, splits["train"])
+    if is_cut:
+        shard(model, resources.device, ranks)
+    resources = _agreed(_fitted(resources, model, splits), ranks)
     if ranks.is_first:
         files.write_json(folder / RESOURCES_FILE, resources.to_json())
     if resources.checkpoint_activations:
         log.event("activations", "log", "activations are computed again for the backward pass, to save memory")
         models.checkpoint_activations(model)
     if run.method == "dpo" and run.adapter.type == "full":
-        if ranks.is_first:
-            keep_reference(splits, folder, by_model(model, resources, should_stop))
-        ranks.wait()
-        splits = with_reference(splits, folder)
+        compute = by_model(model, resources, should_stop)
+        splits = _with_reference(splits, folder, compute, ranks, in_step=is_cut)
     loop = Loop(
         run=run,
         model=model,
@@ -80,6 +84,33 @@ def _fitted(resources: Resources, model: Any, splits: Mapping[str, RenderedSplit
         return resources
     longest = max(unit.tokens for split in splits.values() for unit in split.units)
     return memory.fitted(resources, memory.fit(model, longest, resources.device))
+
+
+def _with_reference(
+    splits: Mapping[str, RenderedSplit], folder: Path, compute: Compute, ranks: Ranks, *, in_step: bool
+) -> dict[str, RenderedSplit]:
+    """Return the splits with their reference, computed by the first process, or by all in step with it."""
+    is_there = ranks.of_first((folder / REFERENCE_FILE).exists)
+    if in_step and not is_there and not ranks.is_first:
+        for split in splits.values():
+            compute(split.units)
+    return with_reference(splits, ranks.of_first(lambda: keep_reference(splits, folder, compute)))
+
+
+def _agreed(resources: Resources, ranks: Ranks) -> Resources:
+    """Return the smallest passes that any process needs, for all of them."""
+    return replace(
+        resources,
+        tokens_per_pass=-ranks.most(-resources.tokens_per_pass),
+        checkpoint_activations=ranks.any(resources.checkpoint_activations),
+    )
+
+
+def _is_cut(run: RunConfig, ranks: Ranks, log: EventLog) -> bool:
+    """Whether the model is cut into parts, as asked for; if not, say why."""
+    if why := obstacle(run, ranks):
+        log.event(f"unsharded-{log.attempt}", "warning", f"sharding fsdp is left out: {why}")
+    return run.sharding == "fsdp" and not why
 
 
 def _use_smaller(folder: Path | None, resources: Resources, model: Any, log: EventLog) -> None:

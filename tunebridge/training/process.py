@@ -5,6 +5,9 @@ import signal
 from collections.abc import Callable
 from types import FrameType
 
+PEER_LOST = 75
+"""Exit code of a trainer that lost another one it trains with: start all of them again (EX_TEMPFAIL)."""
+
 
 class Stopped(Exception):  # not an error
     """The trainer was told to stop before its first step."""
@@ -26,6 +29,14 @@ def share_the_cores() -> None:
     """Let waiting OpenMP threads sleep, not spin: somebody else may need the core."""
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
     os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
+
+
+def is_peer_lost(error: BaseException) -> bool:
+    """Whether an error says that another process of the same run is gone; its own reason is in that one's log."""
+    if type(error).__name__ in ("DistBackendError", "DistNetworkError", "DistStoreError"):
+        return True
+    text = str(error)
+    return "gloo" in text and any(f"{end} by peer" in text for end in ("closed", "reset"))
 
 
 def is_out_of_memory(error: BaseException) -> bool:

@@ -5,7 +5,7 @@ gives the step of a single process; so a run may go on with another number of pr
 """
 
 import os
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
@@ -33,9 +33,9 @@ class Ranks:
 
     def add_gradients(self, parameters: Iterable[nn.Parameter]) -> None:
         """Add the gradients of all processes, in each of them; one without rows counts as zero."""
-        if self.count == 1:
+        trained = [parameter for parameter in parameters if not hasattr(parameter, "device_mesh")]
+        if self.count == 1 or not trained:  # the gradients of a sharded model are added on the way back
             return
-        trained = list(parameters)
         gradients = [p.grad if p.grad is not None else torch.zeros_like(p) for p in trained]
         joined = torch.cat([gradient.flatten() for gradient in gradients])
         torch.distributed.all_reduce(joined)
@@ -54,6 +54,19 @@ class Ranks:
     def any(self, flag: bool) -> bool:
         """Whether it is so in any process: clocks and signals differ, and all must take the same turn."""
         return any(self._all(flag))
+
+    def most(self, count: int) -> int:
+        """Return the largest count of all processes."""
+        return max(map(int, self._all(count)))
+
+    def of_first(self, make: Callable[[], Item]) -> Item:
+        """Return in every process what the first one makes."""
+        if self.count == 1:
+            return make()
+        found: list[Any] = [make() if self.is_first else None]
+        torch.distributed.broadcast_object_list(found)
+        made: Item = found[0]
+        return made
 
     def wait(self) -> None:
         """Wait until every process has come here."""

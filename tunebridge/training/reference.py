@@ -16,26 +16,26 @@ from tunebridge.training.process import Stopped
 from tunebridge.training.rows import RenderedSplit, Unit
 
 REFERENCE_FILE = "reference.safetensors"
+Compute = Callable[[Sequence[Unit]], Tensor]
+"""Units -> their reference, (units, rows of a unit)."""
 
 
-def keep_reference(
-    splits: Mapping[str, RenderedSplit], folder: Path, compute: Callable[[Sequence[Unit]], Tensor]
-) -> None:
-    """Compute every unit's reference and keep it in the run folder, unless it is there."""
+def keep_reference(splits: Mapping[str, RenderedSplit], folder: Path, compute: Compute) -> dict[str, Tensor]:
+    """Compute every unit's reference, unless it is in the run folder; keep it there and return it by split."""
     path = folder / REFERENCE_FILE
     if not path.exists():
         partial = path.with_name(path.name + ".partial")
         save_file({name: compute(split.units) for name, split in splits.items()}, partial)
         partial.rename(path)
+    return load_file(path)
 
 
-def with_reference(splits: Mapping[str, RenderedSplit], folder: Path) -> dict[str, RenderedSplit]:
-    """Return the splits with every unit's reference from the run folder."""
-    kept = load_file(folder / REFERENCE_FILE)
+def with_reference(splits: Mapping[str, RenderedSplit], kept: Mapping[str, Tensor]) -> dict[str, RenderedSplit]:
+    """Return the splits with every unit's reference."""
     return {name: _joined(split, kept[name]) for name, split in splits.items()}
 
 
-def by_model(model: Any, resources: Resources, should_stop: Callable[[], bool]) -> Callable[[Sequence[Unit]], Tensor]:
+def by_model(model: Any, resources: Resources, should_stop: Callable[[], bool]) -> Compute:
     """Return the function that asks the model, as it stands before training; its result is (units, rows of a unit)."""
 
     @torch.no_grad()

@@ -23,7 +23,7 @@ def write_result(folder: Path, loop: "Loop") -> None:
     for left in (partial, target):  # a trainer that was killed may have come this far before
         shutil.rmtree(left, ignore_errors=True)
     tokenizer = models.load_tokenizer(loop.run.base_model)
-    models.save(loop.model, loop.run.base_model, partial)
+    models.save(loop.model, loop.run.base_model, partial, loop.whole_weights)
     tokenizer.save_pretrained(partial)
     record = {
         **_trained(loop),

@@ -17,7 +17,7 @@ from tunebridge.training import config as names
 from tunebridge.training import files
 from tunebridge.training.config import RunConfig
 from tunebridge.training.events import EventLog, NoLog
-from tunebridge.training.process import Stopped, is_out_of_memory
+from tunebridge.training.process import PEER_LOST, Stopped, is_out_of_memory, is_peer_lost
 
 if TYPE_CHECKING:
     from tunebridge.training.loop import Loop
@@ -25,6 +25,7 @@ if TYPE_CHECKING:
 PROCESS_FILE = "process.json"
 LOCK_SECONDS = 2.0
 """A trainer that is about to leave may hold the lock a moment longer."""
+LOST = "another process of this run is gone; start all of them again, and they go on from the last checkpoint"
 DISK_FULL = (errno.ENOSPC, errno.EFBIG, errno.EDQUOT)
 
 
@@ -58,6 +59,9 @@ def _run_locked(folder: Path, should_stop: Callable[[], bool]) -> int:
         return 0
     except BaseException as error:  # whatever ends the trainer is written down before it goes
         traceback.print_exc()
+        if is_peer_lost(error):
+            log.event(f"interrupted-{log.attempt}", "warning", LOST)
+            return PEER_LOST
         _say_failed(log, error)
         return getattr(error, "exit_code", 1)
     finally:
@@ -75,6 +79,11 @@ def _run_beside(folder: Path, should_stop: Callable[[], bool]) -> int:
     except TuneBridgeError as error:  # the first process says it too
         sys.stderr.write(f"{error}\n")
         return error.exit_code
+    except RuntimeError as error:
+        if not is_peer_lost(error):
+            raise
+        sys.stderr.write(f"{LOST}\n")
+        return PEER_LOST
     return 0
 
 
