@@ -1,6 +1,8 @@
 """How much memory a run needs, so that a batch is cut to what fits before it fails, and again when it did not."""
 
+import math
 import sys
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -11,6 +13,7 @@ from tunebridge.errors import SpecError, TuneBridgeError
 from tunebridge.training.attention import EXPLICIT_MAX_LENGTH
 from tunebridge.training.config import RunConfig
 from tunebridge.training.device import Resources
+from tunebridge.training.rows import Unit
 
 SHARE_TO_USE = 0.6
 """Share of the free memory that activations may take; the estimate is rough."""
@@ -19,6 +22,8 @@ PREFERRED_TOKENS = {"cpu": 4096, "cuda": 16384}
 # What autograd keeps, measured over shapes, adapters and formats; the estimate is 1.1 to 1.8 times as much.
 BYTES_PER_HIDDEN_UNIT, BYTES_PER_INNER_UNIT, BYTES_PER_ATTENTION_WEIGHT, BYTES_PER_LOGIT = 48, 8, 6, 12
 EXPLICIT_MAX_TOKENS = max(EXPLICIT_MAX_LENGTH.values())
+STEPS_PER_EPOCH, MOST_ROWS_PER_STEP = 16, 64
+"""What bounds `batch_size: auto`: few rows are better learnt from in more steps, and larger steps are no faster."""
 BYTES_PER_TRAINED_WEIGHT = 12
 """A gradient and AdamW's two averages."""
 
@@ -59,6 +64,26 @@ def fit(model: Any, longest: int, device: str) -> Fit:
         f"A row of {longest} tokens needs about {_size(longest * per_token)} of memory, even with its "
         f"activations computed again for the backward pass, and {_size(free - training)} are free. Set "
         f"hyperparameters.max_length to {max(fits, 8)} or less, or choose a smaller base model."
+    )
+
+
+@dataclass(frozen=True)
+class Batch:
+    """How many rows a step takes where nobody said it, and why."""
+
+    rows: int
+    reason: str
+
+
+def batch_of(units: Sequence[Unit], tokens_per_pass: int, *, least: int) -> Batch:
+    """Return the rows of a step: the power of two that one pass takes, bounded so that a run has steps enough."""
+    tokens = math.ceil(sum(unit.tokens for unit in units) / len(units))
+    fits, spare = max(1, tokens_per_pass // tokens), max(1, len(units) // STEPS_PER_EPOCH)
+    rows = max(least, 2 ** int(math.log2(min(fits, spare, MOST_ROWS_PER_STEP))))
+    return Batch(
+        rows,
+        f"a pass of {tokens_per_pass:,} tokens takes {fits:,} rows of {tokens:,} tokens on average, "
+        f"{STEPS_PER_EPOCH} steps an epoch leave {spare:,} of {len(units):,} rows, and at most {MOST_ROWS_PER_STEP}",
     )
 
 

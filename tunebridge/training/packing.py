@@ -34,6 +34,8 @@ class FlatBatch:
     layout: Layout
     reference: Tensor | None = None
     """Log-probability of each row under the base model, where it was computed beforehand."""
+    is_good: Tensor | None = None
+    """Whether each row's answer is one to learn, where the rows say so (kto)."""
 
     @property
     def tokens(self) -> int:
@@ -99,6 +101,7 @@ def flatten(units: Sequence[Unit], device: torch.device) -> FlatBatch:
         targets += [row.token_ids[place] for place in trained]
         owners += [owner] * len(trained)
     reference = [value for unit in units for value in unit.reference]
+    judged = [unit.is_good for unit in units if unit.is_good is not None]
     return FlatBatch(
         token_ids=torch.tensor([ids], device=device),
         position_ids=torch.tensor([positions], device=device),
@@ -107,6 +110,7 @@ def flatten(units: Sequence[Unit], device: torch.device) -> FlatBatch:
         owners=torch.tensor(owners, dtype=torch.long, device=device),
         layout=layout(shared.pieces, device),
         reference=torch.tensor(reference, device=device) if reference else None,
+        is_good=torch.tensor(judged, device=device) if judged else None,
     )
 
 

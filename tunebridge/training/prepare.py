@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -23,7 +24,7 @@ from tunebridge.training.head import fuse_head
 from tunebridge.training.loop import Loop
 from tunebridge.training.objective import objective
 from tunebridge.training.packing import flatten
-from tunebridge.training.ranks import join
+from tunebridge.training.ranks import Ranks, join
 from tunebridge.training.reference import by_model, keep_reference, with_reference
 from tunebridge.training.rows import RenderedSplit, Unit, render_split
 
@@ -41,6 +42,7 @@ def prepare(folder: Path, run: RunConfig, log: EventLog, should_stop: Callable[[
     splits = _rows(folder, run, tokenizer, log, keep=ranks.is_first)
     model = _model(run, resources, tokenizer, splits["train"])
     resources = _fitted(resources, model, splits)
+    run, resources = _with_batch_size(run, resources, splits["train"], ranks, log)
     if ranks.is_first:
         files.write_json(folder / RESOURCES_FILE, resources.to_json())
     if resources.checkpoint_activations:
@@ -80,6 +82,20 @@ def _fitted(resources: Resources, model: Any, splits: Mapping[str, RenderedSplit
         return resources
     longest = max(unit.tokens for split in splits.values() for unit in split.units)
     return memory.fitted(resources, memory.fit(model, longest, resources.device))
+
+
+def _with_batch_size(
+    run: RunConfig, resources: Resources, train: RenderedSplit, ranks: Ranks, log: EventLog
+) -> tuple[RunConfig, Resources]:
+    """Choose the rows of a step where that is left open: once per run folder, and for all processes the same."""
+    if run.batch_size != "auto":
+        return run, resources
+    if not resources.rows_per_step:
+        chosen = memory.batch_of(train.units, resources.tokens_per_pass, least=2 if run.method == "kto" else 1)
+        rows = round(ranks.add({"rows": chosen.rows if ranks.is_first else 0})["rows"])
+        log.event("batch-size", "log", f"batch_size auto: {rows} rows per step, because {chosen.reason}", rows=rows)
+        resources = replace(resources, rows_per_step=rows)
+    return run.model_copy(update={"batch_size": resources.rows_per_step}), resources
 
 
 def _use_smaller(folder: Path | None, resources: Resources, model: Any, log: EventLog) -> None:
