@@ -43,9 +43,9 @@ def assert_parity(folder: Path, out: Path, names: dict[str, str]) -> None:
     found = metrics(folder)
     for name, peer_name in names.items():
         steps = [step for step in range(1, len(rows) + 1) if not is_chance(name, found.get(("reward_margin", step)))]
-        ours = [found.get((name, step)) for step in steps]
-        expected = [rows[step - 1].get(peer_name) for step in steps]  # None where a step had no such row
-        assert any(value is not None for value in expected), peer_name
+        expected = {step: rows[step - 1][peer_name] for step in steps if peer_name in rows[step - 1]}
+        ours = {step: found[name, step] for step in steps if (name, step) in found}
+        assert expected, peer_name
         assert ours == pytest.approx(expected, rel=2e-4, abs=2e-4), name
     weights = tensors(next(path for path in (folder / "adapter", folder / "model") if path.exists()))
     assert weights.keys() == theirs.keys()

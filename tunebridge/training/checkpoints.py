@@ -124,7 +124,7 @@ def _is_whole(checkpoint: Path) -> bool:
 def _optimizer_tensors(model: nn.Module, optimizer: torch.optim.Optimizer) -> dict[str, Tensor]:
     """Flatten the optimizer's state: `PARAMETER|KEY` -> tensor."""
     return {
-        f"{name}|{key}": value.detach().cpu().clone()
+        f"{name}|{key}": torch.as_tensor(value).detach().cpu().clone()  # the count of steps may be a plain number
         for name, parameter in trainable(model).items()
         for key, value in optimizer.state.get(parameter, {}).items()
     }
@@ -136,4 +136,7 @@ def _load_optimizer(model: nn.Module, optimizer: torch.optim.Optimizer, tensors:
         name, _, key = label.rpartition("|")
         parameter = parameters[name]
         state: dict[str, Any] = optimizer.state[parameter]
-        state[key] = value if key == "step" and parameter.device.type == "cpu" else value.to(parameter.device)
+        if key == "step" and not isinstance(optimizer, torch.optim.AdamW):  # bitsandbytes counts with a number
+            state[key] = int(value)
+        else:
+            state[key] = value if key == "step" and parameter.device.type == "cpu" else value.to(parameter.device)

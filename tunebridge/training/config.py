@@ -53,6 +53,7 @@ class RunConfig(SpecModel):
     schedule: Literal["linear", "cosine", "constant"]
     warmup_ratio: Annotated[float, Field(ge=0, lt=1)]
     weight_decay: Annotated[float, Field(ge=0)]
+    optimizer: Literal["adamw", "adamw_8bit"] = "adamw"
     max_grad_norm: Annotated[float, Field(gt=0)]
     max_length: Annotated[int, Field(ge=8)]
     seed: Annotated[int, Field(ge=0)]

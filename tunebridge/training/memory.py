@@ -13,6 +13,7 @@ from tunebridge.errors import SpecError, TuneBridgeError
 from tunebridge.training.attention import EXPLICIT_MAX_LENGTH
 from tunebridge.training.config import RunConfig
 from tunebridge.training.device import Resources
+from tunebridge.training.optimizer import BYTES_PER_TRAINED_WEIGHT
 from tunebridge.training.rows import Unit
 
 SHARE_TO_USE = 0.6
@@ -24,8 +25,6 @@ BYTES_PER_HIDDEN_UNIT, BYTES_PER_INNER_UNIT, BYTES_PER_ATTENTION_WEIGHT, BYTES_P
 EXPLICIT_MAX_TOKENS = max(EXPLICIT_MAX_LENGTH.values())
 STEPS_PER_EPOCH, MOST_ROWS_PER_STEP = 16, 64
 """What bounds `batch_size: auto`: few rows are better learnt from in more steps, and larger steps are no faster."""
-BYTES_PER_TRAINED_WEIGHT = 12
-"""A gradient and AdamW's two averages."""
 
 
 class OutOfMemory(TuneBridgeError):
@@ -43,17 +42,18 @@ class Fit:
     """Whether each layer's activations are computed again for the backward pass instead of kept."""
 
 
-def fit(model: Any, longest: int, device: str) -> Fit:
+def fit(model: Any, longest: int, device: str, optimizer: str = "adamw") -> Fit:
     """Return how many tokens one forward and backward pass may have; SpecError when the longest unit does not fit.
 
     Activations are kept where they fit, which is faster, and computed again where only that fits.
     """
-    free, training = _free_bytes(device), optimizer_bytes(model)
+    free, training = _free_bytes(device), optimizer_bytes(model, optimizer)
     if training > free:
+        smaller = "" if optimizer == "adamw_8bit" else "the optimizer adamw_8bit, "
         raise SpecError(
-            f"Training {training // BYTES_PER_TRAINED_WEIGHT:,} weights needs {_size(training)} of memory for "
-            f"gradients and optimizer, and {_size(free)} are free. Choose the lora adapter instead of full "
-            f"fine-tuning, a smaller rank, or a smaller base model."
+            f"Training {training // BYTES_PER_TRAINED_WEIGHT[optimizer]:,} weights needs {_size(training)} of memory "
+            f"for gradients and optimizer, and {_size(free)} are free. Choose {smaller}the lora adapter instead of "
+            f"full fine-tuning, a smaller rank, or a smaller base model."
         )
     for again in (False, True):
         per_token = activation_bytes_per_token(model.config, longest, checkpointed=again)
@@ -113,15 +113,18 @@ def _would_fit(longest: int, resources: Resources, run: RunConfig) -> str:
     choices = [f"Set hyperparameters.max_length to {max(8, longest // 2)}"]
     if run.adapter.type == "full":
         choices.append("choose the adapter lora, which needs no optimizer state for the frozen weights")
-    if resources.dtype == "float32" and resources.device == "cuda":
-        choices.append("set options.local.dtype to bfloat16")
+        choices.append("set the trainer's option optimizer to adamw_8bit")
+    elif run.adapter.type != "qlora" and resources.device == "cuda":
+        choices.append("choose the adapter qlora, which keeps the frozen weights in 4 bits")
+    if resources.dtype == "float32" and run.dtype == "float32":
+        choices.append("set the trainer's option dtype to bfloat16")
     return ", ".join([*choices, "or choose a smaller base model"]) + "."
 
 
-def optimizer_bytes(model: Any) -> int:
+def optimizer_bytes(model: Any, optimizer: str = "adamw") -> int:
     """Return the bytes of gradients and optimizer state for the weights that are trained."""
     trained = sum(parameter.numel() for parameter in model.parameters() if parameter.requires_grad)
-    return int(trained * BYTES_PER_TRAINED_WEIGHT)
+    return int(trained * BYTES_PER_TRAINED_WEIGHT[optimizer])
 
 
 def activation_bytes_per_token(config: Any, longest_row: int, *, checkpointed: bool = False) -> int:

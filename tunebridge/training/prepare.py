@@ -41,7 +41,7 @@ def prepare(folder: Path, run: RunConfig, log: EventLog, should_stop: Callable[[
     tokenizer = models.load_tokenizer(run.base_model)
     splits = _rows(folder, run, tokenizer, log, keep=ranks.is_first)
     model = _model(run, resources, tokenizer, splits["train"])
-    resources = _fitted(resources, model, splits)
+    resources = _fitted(run, resources, model, splits)
     run, resources = _with_batch_size(run, resources, splits["train"], ranks, log)
     if ranks.is_first:
         files.write_json(folder / RESOURCES_FILE, resources.to_json())
@@ -77,11 +77,11 @@ def _resources(folder: Path, run: RunConfig) -> Resources:
     return Resources(**json.loads(path.read_text())) if path.exists() else device.choose(run)
 
 
-def _fitted(resources: Resources, model: Any, splits: Mapping[str, RenderedSplit]) -> Resources:
+def _fitted(run: RunConfig, resources: Resources, model: Any, splits: Mapping[str, RenderedSplit]) -> Resources:
     if resources.tokens_per_pass:
         return resources
     longest = max(unit.tokens for split in splits.values() for unit in split.units)
-    return memory.fitted(resources, memory.fit(model, longest, resources.device))
+    return memory.fitted(resources, memory.fit(model, longest, resources.device, run.optimizer))
 
 
 def _with_batch_size(
