@@ -21,6 +21,7 @@ from tunebridge.training.device import Resources
 from tunebridge.training.events import EventLog
 from tunebridge.training.fused import fuse
 from tunebridge.training.head import fuse_head
+from tunebridge.training.last import trim_last_layer
 from tunebridge.training.loop import Loop
 from tunebridge.training.objective import objective
 from tunebridge.training.packing import flatten
@@ -189,11 +190,12 @@ def trainable(
         model = model.to(torch.device(resources.device), _weights_dtype(run, resources))
     check_rows_stay_apart(model, [row for unit in units[:2] for row in unit.rows])
     attention.use(model)
-    if run.adapter.type == "full":
-        return model
-    model = adapters.add_adapter(model, run.adapter, seed=run.seed, new_tokens=new_tokens)
-    fuse(model)
-    fuse_head(model, flatten(units[:1], torch.device(resources.device)))
+    shown = flatten(units[:2], torch.device(resources.device))
+    if run.adapter.type != "full":
+        model = adapters.add_adapter(model, run.adapter, seed=run.seed, new_tokens=new_tokens)
+        fuse(model)
+        fuse_head(model, shown)
+    trim_last_layer(model, shown, resources)
     return model
 
 
