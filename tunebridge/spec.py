@@ -47,11 +47,12 @@ class Method(SpecModel):
     """How the model learns from the data."""
 
     type: Name = "sft"
-    """`sft` (imitate answers), `dpo` (prefer one answer to another), or another that the backend declares."""
+    """`sft` (imitate answers), `dpo` (prefer one answer to another), `kto` (answers judged good or bad), or another
+    that the backend declares."""
     adapter: Annotated[Adapter, BeforeValidator(_from_type)] = Adapter()
     """What is trained; the short form `adapter: full` is the same as `adapter: {type: full}`."""
     beta: Annotated[float, Field(gt=0)] | None = None
-    """Strength of the pull towards the base model in preference methods such as dpo."""
+    """Strength of the pull towards the base model in preference methods such as dpo and kto."""
 
 
 class Hyperparameters(SpecModel):

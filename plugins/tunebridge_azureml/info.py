@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING
 
 from tunebridge.backend import Backend, BackendInfo, Rehearsal
 from tunebridge.capabilities import Capabilities
+from tunebridge.training.translate import METHODS, ROW_KINDS
 from tunebridge_azureml.options import AzureMLOptions
 from tunebridge_azureml.translate import FIELDS
 
@@ -13,9 +14,9 @@ if TYPE_CHECKING:
     from tunebridge.testing.case import BackendCase
 
 CAPABILITIES = Capabilities(
-    methods=frozenset({"sft"}),
+    methods=frozenset(METHODS),
     adapters=frozenset({"lora", "full"}),
-    dataset_kinds=frozenset({"sft", "text"}),
+    dataset_kinds=ROW_KINDS,
     dataset_features=frozenset({"tools", "weight", "name"}),
     fields=FIELDS,
     validation_data=True,

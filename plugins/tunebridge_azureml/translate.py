@@ -36,9 +36,7 @@ MANAGED: dict[str, str] = {
 }
 """Names of the text components in Azure's registry; a model may have others, and then fails when it is sent."""
 
-FIELDS = frozenset(
-    {*(RUN_FIELDS - {"method.beta"}), *(f"options.azureml.{name}" for name in AzureMLOptions.model_fields)}
-)
+FIELDS = frozenset({*RUN_FIELDS, *(f"options.azureml.{name}" for name in AzureMLOptions.model_fields)})
 
 
 def translate(spec: JobSpec, dataset: Dataset, capabilities: Capabilities) -> Plan:

@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING
 
 from tunebridge.backend import Backend, BackendInfo, Rehearsal
 from tunebridge.capabilities import Capabilities
+from tunebridge.training.translate import METHODS, ROW_KINDS
 from tunebridge_huggingface.options import HuggingFaceOptions
 from tunebridge_huggingface.translate import FIELDS
 
@@ -13,9 +14,9 @@ if TYPE_CHECKING:
     from tunebridge.testing.case import BackendCase
 
 CAPABILITIES = Capabilities(
-    methods=frozenset({"sft", "dpo"}),
+    methods=frozenset(METHODS),
     adapters=frozenset({"lora", "rslora", "dora", "full"}),
-    dataset_kinds=frozenset({"sft", "text", "preference"}),
+    dataset_kinds=ROW_KINDS,
     dataset_features=frozenset({"tools", "weight", "name"}),
     fields=FIELDS,
     validation_data=True,

@@ -5,16 +5,16 @@ from typing import TYPE_CHECKING
 from tunebridge.backend import Backend, BackendInfo
 from tunebridge.capabilities import Capabilities
 from tunebridge.training.options import TrainerOptions
-from tunebridge.training.translate import FIELDS
+from tunebridge.training.translate import FIELDS, METHODS, ROW_KINDS
 
 if TYPE_CHECKING:
     from tunebridge.cost.bill import Billing
     from tunebridge.testing.case import BackendCase
 
 CAPABILITIES = Capabilities(
-    methods=frozenset({"sft", "dpo"}),
+    methods=frozenset(METHODS),
     adapters=frozenset({"lora", "rslora", "dora", "qlora", "full"}),
-    dataset_kinds=frozenset({"sft", "text", "preference"}),
+    dataset_kinds=ROW_KINDS,
     dataset_features=frozenset({"tools", "weight", "name"}),
     fields=FIELDS | {"budget.max_usd", *(f"options.local.{name}" for name in TrainerOptions.model_fields)},
     validation_data=True,

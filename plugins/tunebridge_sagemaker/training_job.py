@@ -14,8 +14,6 @@ from tunebridge_sagemaker import instances
 from tunebridge_sagemaker.options import SageMakerOptions
 
 FIELDS = trainer.FIELDS | {"budget.max_usd"}
-METHODS = frozenset({"sft"})
-"""Methods that the trainer knows."""
 SENT_AS = {
     **trainer.RUN_OPTIONS,
     "instance_type": "request.ResourceConfig.InstanceType",
@@ -43,7 +41,6 @@ METRICS = ("train_loss", "validation_loss", "learning_rate")
 def translate(job: Translation, options: SageMakerOptions) -> None:
     """Send a run of the trainer, the machine that it runs on, and when it ends at the latest."""
     _run(job)
-    _method(job)
     adapter = str(job.get("method.adapter.type") or "lora")
     model = job.spec.model_for(job.backend) or NANO
     chosen = options.instance_type or _suggested(job, model, adapter)
@@ -98,13 +95,6 @@ def _run(job: Translation) -> None:
         trainer.translate_run(job, ModelSource(MODEL_CHANNEL, None, None))
     job.convert("base_model", "run.base_model", MODEL_CHANNEL, "the channel into which the service copies the folder")
     job.payload["model_uri"] = model
-
-
-def _method(job: Translation) -> None:
-    method = job.spec.method.type
-    if method not in METHODS and method in job.capabilities.methods:
-        job.accept("method.type", "the mode serverless knows it")
-        job.refuse("options.sagemaker.mode", f"training_job trains {', '.join(METHODS)}; set mode: serverless")
 
 
 def _suggested(job: Translation, model: str, adapter: str) -> str:

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 from tunebridge.backend import Backend, BackendInfo, Rehearsal
 from tunebridge.capabilities import Capabilities, either
+from tunebridge.training.translate import METHODS, ROW_KINDS
 from tunebridge_vertexai.custom_job import FIELDS as CUSTOM_FIELDS
 from tunebridge_vertexai.models import Profile
 from tunebridge_vertexai.options import VertexAIOptions
@@ -42,9 +43,9 @@ OPEN_MODELS = Capabilities(
     poll_seconds=30.0,
 )
 CUSTOM_JOB = Capabilities(
-    methods=frozenset({"sft", "dpo"}),
+    methods=frozenset(METHODS),
     adapters=frozenset({"lora", "rslora", "dora", "full"}),
-    dataset_kinds=frozenset({"sft", "text", "preference"}),
+    dataset_kinds=ROW_KINDS,
     dataset_features=frozenset({"tools", "weight", "name"}),
     fields=CUSTOM_FIELDS | OPTIONS,
     validation_data=True,

@@ -17,7 +17,7 @@ from tunebridge.data.dataset import Split
 from tunebridge.data.rendering.render import RenderedRow, render
 from tunebridge.training import adapters, models, packing, schedule
 from tunebridge.training.config import RunConfig
-from tunebridge.training.rows import render_preference
+from tunebridge.training.rows import render_judged, render_preference
 
 
 class Losses(TrainerCallback):
@@ -36,14 +36,16 @@ def main() -> None:
     run = RunConfig.read(folder)
     torch.set_num_threads(1)
     examples = tuple(Split.read(folder / "train.jsonl"))
-    total = schedule.total_steps(len(examples), batch_size=run.batch_size, epochs=run.epochs, max_steps=run.max_steps)
+    total = schedule.total_steps(
+        len(examples), batch_size=run.rows_per_step, epochs=run.epochs, max_steps=run.max_steps
+    )
     order = [
         number
         for step in range(total)
-        for number in packing.step_rows(step, len(examples), batch_size=run.batch_size, seed=run.seed)
+        for number in packing.step_rows(step, len(examples), batch_size=run.rows_per_step, seed=run.seed)
     ]
     losses = Losses()
-    make = _dpo if run.method == "dpo" else _sft
+    make = {"sft": _sft, "dpo": _dpo, "kto": _kto}[run.method]
     trainer = make(run, [examples[number] for number in order], total, out, losses)
     trainer.train()
     out.mkdir(exist_ok=True)
@@ -55,7 +57,7 @@ def _arguments(run: RunConfig, total: int, out: Path) -> dict[str, Any]:
     return {
         "output_dir": str(out),
         "max_steps": total,
-        "per_device_train_batch_size": run.batch_size,
+        "per_device_train_batch_size": run.rows_per_step,
         "learning_rate": run.learning_rate,
         "lr_scheduler_type": run.schedule,
         "warmup_steps": run.warmup_ratio,
@@ -114,6 +116,37 @@ def _dpo(run: RunConfig, examples: list[Any], total: int, out: Path, losses: Los
         processing_class=tokenizer,
         callbacks=[losses],
     )
+
+
+def _kto(run: RunConfig, examples: list[Any], total: int, out: Path, losses: Losses) -> Any:
+    from trl import KTOConfig, KTOTrainer
+
+    class Prepared(KTOTrainer):  # type: ignore[misc]
+        """Takes rows that are tokens already; their KL answers are turned by batch as its own are."""
+
+        def _prepare_dataset(self, dataset: Table, *others: Any) -> Table:
+            return dataset
+
+    tokenizer = models.load_tokenizer(run.base_model)
+    rows = [{**_judged(render_judged(example, tokenizer)[0]), "label": example.label} for example in examples]
+    size = run.rows_per_step
+    for start in range(0, len(rows), size):
+        batch = rows[start : start + size]
+        for row, before in zip(batch, (batch[-1], *batch[:-1]), strict=True):
+            row["KL_completion_ids"] = before["completion_ids"]
+    return Prepared(
+        model=_model(run),
+        args=KTOConfig(**_arguments(run, total, out), beta=run.beta),
+        train_dataset=Table.from_list(rows),
+        processing_class=tokenizer,
+        callbacks=[losses],
+    )
+
+
+def _judged(row: RenderedRow) -> dict[str, list[int]]:
+    start = row.is_trained.index(True)
+    answer = [token for token, mark in zip(*row, strict=True) if mark]
+    return {"prompt_ids": row.token_ids[:start], "completion_ids": answer}
 
 
 def _answers(rows: tuple[RenderedRow, ...]) -> dict[str, list[int]]:

@@ -42,12 +42,20 @@ def assert_parity(folder: Path, out: Path, names: dict[str, str]) -> None:
     assert train(folder) == 0, last_message(folder)
     found = metrics(folder)
     for name, peer_name in names.items():
-        ours = [found[name, step] for step in range(1, len(rows) + 1)]
-        assert ours == pytest.approx([row[peer_name] for row in rows], rel=2e-4, abs=2e-4), name
+        steps = [step for step in range(1, len(rows) + 1) if not is_chance(name, found.get(("reward_margin", step)))]
+        expected = {step: rows[step - 1][peer_name] for step in steps if peer_name in rows[step - 1]}
+        ours = {step: found[name, step] for step in steps if (name, step) in found}
+        assert expected, peer_name
+        assert ours == pytest.approx(expected, rel=2e-4, abs=2e-4), name
     weights = tensors(next(path for path in (folder / "adapter", folder / "model") if path.exists()))
     assert weights.keys() == theirs.keys()
     for name, weight in weights.items():
         assert (weight - theirs[name]).norm() <= 2e-3 * theirs[name].norm() + 1e-6, name
+
+
+def is_chance(name: str, margin: float | None) -> bool:
+    """Whether a value is decided by rounding: which reward is larger before the weights have moved."""
+    return name == "reward_accuracy" and margin is not None and abs(margin) < 1e-4
 
 
 @pytest.mark.parametrize(

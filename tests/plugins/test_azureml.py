@@ -107,7 +107,7 @@ def test_a_plan_keeps_machine_and_run_apart() -> None:
         ({"azureml": MANAGED, "base_model": MODEL, "kind": "text"}, "data.train", "TextCompletion"),
         ({"azureml": {**STAND_INS, **MACHINE, "task": "ChatCompletion"}}, "options.azureml.task", "does not use it"),
         ({"hyperparameters": {"learning_rate_multiplier": 2.0}}, "hyperparameters.learning_rate_multiplier", "nothing"),
-        ({"method": "dpo"}, "method.type", "not offered"),
+        ({"azureml": MANAGED, "base_model": MODEL, "method": "dpo"}, "method.type", "not offered"),
     ],
 )
 def test_what_cannot_be_done_is_refused(fields: dict[str, Any], field: str, says: str) -> None:

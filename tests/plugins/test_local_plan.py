@@ -37,6 +37,20 @@ def test_rows_that_the_method_cannot_use_are_refused(method: str, rows: Dataset)
     assert f"for {method}, rows of kind" in refused(plan(rows, method=method))["data.train"]
 
 
+def test_judged_rows_choose_kto() -> None:
+    judged = small_dataset(kind="kto")
+    found = plan(judged)
+    assert found.refused == ()
+    assert (found.payload["method"], found.payload["beta"]) == ("kto", 0.1)
+    wrong = plan(judged, method={"type": "kto", "adapter": "full"}, hyperparameters={"batch_size": 1})
+    assert refused(wrong).keys() == {"method.adapter.type", "hyperparameters.batch_size"}
+
+
+def test_the_batch_size_may_be_left_to_the_trainer() -> None:
+    assert plan(small_dataset(), hyperparameters={"batch_size": "auto"}).payload["batch_size"] == "auto"
+    assert plan(small_dataset()).payload["batch_size"] == 16
+
+
 def test_a_beta_without_effect_is_refused() -> None:
     assert refused(plan(small_dataset(), method={"type": "sft", "beta": 0.2})).keys() == {"method.beta"}
     assert plan(PREFERENCES, method={"type": "dpo", "beta": 0.2}).refused == ()

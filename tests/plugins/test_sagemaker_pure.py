@@ -84,7 +84,7 @@ def test_a_model_of_unknown_size_gets_a_warning() -> None:
 @pytest.mark.parametrize(
     ("fields", "options", "field", "says"),
     [
-        ({"method": "dpo"}, {}, "options.sagemaker.mode", "set mode: serverless"),
+        ({"method": "kto"}, SERVERLESS, "method.type", "not offered here"),
         ({}, {"mode": "jumpstart"}, "options.sagemaker.mode", "not offered yet"),
         ({}, {"accept_eula": True}, "options.sagemaker.accept_eula", "belongs to the mode serverless"),
         ({}, {"network_isolation": True}, "base_model", "give an s3:// folder"),

@@ -37,7 +37,8 @@ CONFIG = RunConfig(
 def make_run(folder: Path, **changes: Any) -> Path:
     """Write a run folder with a few rows, such as its method needs."""
     folder.mkdir(parents=True)
-    data = small_dataset(kind="preference" if changes.get("method") == "dpo" else "sft", validation=True)
+    kind = {"dpo": "preference", "kto": "kto"}.get(changes.get("method", ""), "sft")
+    data = small_dataset(kind=kind, validation=True)
     data.train.write(folder / "train.jsonl")
     assert data.validation
     data.validation.write(folder / "validation.jsonl")

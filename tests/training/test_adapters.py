@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from tests.training.runs import FULL, LORA, last_message, make_run, metrics, result, train
+from tests.training.runs import FULL, LORA, last_message, make_run, metrics, result, stop_after, train, weights
 from tests.training.test_flat import make_model
 from tunebridge.training.config import AdapterConfig
 
@@ -76,6 +76,32 @@ def test_qlora_on_layers_that_do_not_fit_is_said(tmp_path: Path) -> None:
     folder = make_run(tmp_path / "run", adapter=LORA.model_copy(update={"type": "qlora"}), base_model="tunebridge/nano")
     assert train(folder) == 2
     assert "cannot be computed in 4 bits here" in last_message(folder)
+
+
+@pytest.mark.skipif(HAS_BITSANDBYTES, reason="bitsandbytes is installed")
+def test_averages_in_8_bits_without_bitsandbytes_say_what_to_install(tmp_path: Path) -> None:
+    folder = make_run(tmp_path / "run", optimizer="adamw_8bit")
+    assert train(folder) == 2
+    assert 'pip install "tunebridge[qlora]"' in last_message(folder)
+
+
+@pytest.mark.skipif(not HAS_BITSANDBYTES, reason="bitsandbytes is not installed")
+@pytest.mark.filterwarnings("ignore")
+def test_averages_in_8_bits_learn_alike_and_are_resumed(tmp_path: Path) -> None:
+    changes = {"adapter": FULL, "learning_rate": 3e-3}
+    plain = make_run(tmp_path / "plain", **changes)
+    calm, folder = (make_run(tmp_path / name, **changes, optimizer="adamw_8bit") for name in ("calm", "run"))
+    for undisturbed in (plain, calm):
+        assert train(undisturbed) == 0, last_message(undisturbed)
+    while not (folder / "result.json").exists():
+        assert train(folder, stop_after(5)) == 0, last_message(folder)
+    assert weights(folder) == weights(calm)
+    assert weights(calm) != weights(plain)
+    ours, theirs = metrics(calm)["validation_loss", 12], metrics(plain)["validation_loss", 12]
+    assert ours == pytest.approx(theirs, rel=0.05)
+    assert ours < 0.9 * metrics(calm)["validation_loss", 4]
+    sizes = [max((path / "checkpoints").rglob("optimizer.safetensors")).stat().st_size for path in (calm, plain)]
+    assert sizes[0] < 0.3 * sizes[1]
 
 
 @pytest.fixture

@@ -5,14 +5,27 @@ from typing import Any
 
 import pytest
 
-from tests.training.runs import CONFIG, FULL, LORA, last_message, lines, make_run, metrics, train, weights
+from tests.training.runs import (
+    CONFIG,
+    FULL,
+    LORA,
+    last_message,
+    lines,
+    make_run,
+    metrics,
+    stop_after,
+    train,
+    weights,
+)
 
 pytestmark = pytest.mark.torch
 torch = pytest.importorskip("torch")
 
+from tunebridge.data.rendering.render import RenderedRow  # noqa: E402
 from tunebridge.training import memory, models  # noqa: E402
 from tunebridge.training.device import Resources  # noqa: E402
 from tunebridge.training.objective import Imitation  # noqa: E402
+from tunebridge.training.rows import Unit  # noqa: E402
 
 NO_DROPOUT = LORA.model_copy(update={"dropout": 0.0})
 
@@ -70,6 +83,28 @@ def test_what_would_fit_is_said_when_nothing_can_be_made_smaller(
     assert train(folder) == 2
     assert "hyperparameters.max_length to" in last_message(folder)
     assert "choose the adapter lora" in last_message(folder)
+
+
+@pytest.mark.parametrize(
+    ("tokens", "rows", "tokens_per_pass", "wanted"),
+    [(100, 10_000, 4096, 32), (100, 10_000, 450, 4), (10, 10_000, 4096, 64), (100, 100, 4096, 4), (5000, 9, 4096, 1)],
+)
+def test_a_step_takes_what_a_pass_takes(tokens: int, rows: int, tokens_per_pass: int, wanted: int) -> None:
+    unit = Unit((RenderedRow([1] * tokens, [True] * tokens),))
+    assert memory.batch_of([unit] * rows, tokens_per_pass, least=1).rows == wanted
+    assert memory.batch_of([unit] * 2, tokens_per_pass, least=2).rows == 2
+
+
+def test_the_batch_size_is_found_and_kept(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    calm = make_run(tmp_path / "calm", batch_size=1, max_steps=6)
+    folder = make_run(tmp_path / "run", batch_size="auto", max_steps=6)
+    assert train(calm) == 0, last_message(calm)
+    assert train(folder, stop_after(3)) == 0
+    monkeypatch.setattr(memory, "STEPS_PER_EPOCH", 1)  # a resumed run keeps what was chosen
+    assert train(folder) == 0, last_message(folder)
+    assert weights(folder) == weights(calm)
+    (said,) = [line for line in lines(folder) if line.get("id") == "batch-size"]
+    assert said["message"].startswith("batch_size auto: 1 rows per step, because a pass of 4,096 tokens takes ")
 
 
 def test_steps_from_large_to_small() -> None:

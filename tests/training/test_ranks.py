@@ -35,8 +35,12 @@ def losses(folder: Path) -> list[float]:
 
 @pytest.mark.parametrize(
     "changes",
-    [{"adapter": NO_DROPOUT, "batch_size": 5}, {"method": "dpo", "adapter": FULL, "learning_rate": 1e-3}],
-    ids=["lora", "dpo-full"],
+    [
+        {"adapter": NO_DROPOUT, "batch_size": 5},
+        {"method": "dpo", "adapter": FULL, "learning_rate": 1e-3},
+        {"method": "kto", "adapter": NO_DROPOUT},
+    ],
+    ids=["lora", "dpo-full", "kto"],
 )
 def test_two_processes_give_the_losses_of_one(changes: dict[str, Any], tmp_path: Path) -> None:
     changes = {**changes, "dtype": "float32"}

@@ -72,7 +72,7 @@ def _row(number: int, kind: str) -> Example:
     if kind == "preference":
         return Example(messages=(asked,), preferred=(red,), rejected=(blue,))
     if kind == "kto":
-        return Example(messages=(asked, red), label=True)
+        return Example(messages=(asked, blue if number % 2 else red), label=number % 2 == 0)
     return Example(messages=(asked,) if kind == "prompt_only" else (asked, red))
 
 

@@ -141,7 +141,7 @@ def tensors_by_file(
 def _flat_state(model: nn.Module, optimizer: torch.optim.Optimizer) -> dict[str, Tensor]:
     """Flatten the optimizer's state: `PARAMETER|KEY` -> tensor."""
     return {
-        f"{name}|{key}": value
+        f"{name}|{key}": value if isinstance(value, Tensor) else torch.tensor(value)  # the count of steps, of some
         for name, parameter in trainable(model).items()
         for key, value in optimizer.state.get(parameter, {}).items()
     }
@@ -153,6 +153,9 @@ def _load_optimizer(model: nn.Module, optimizer: torch.optim.Optimizer, tensors:
         name, _, key = label.rpartition("|")
         parameter = parameters[name]
         state: dict[str, Any] = optimizer.state[parameter]
+        if key == "step" and not isinstance(optimizer, torch.optim.AdamW):  # bitsandbytes counts with a number
+            state[key] = int(value)
+            continue
         # The count of steps is a single number, of which every process has its own.
         placed = value if key == "step" and parameter.device.type == "cpu" else value.to(parameter.device)
         state[key] = placed if key == "step" else like(placed, parameter)

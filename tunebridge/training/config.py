@@ -1,9 +1,9 @@
 """What one training run does: `run.json`, every value resolved, so that a run folder alone repeats it."""
 
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Literal, Self
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from tunebridge.spec import SpecModel
 
@@ -42,17 +42,18 @@ class RunConfig(SpecModel):
     base_model: str
     """`tunebridge/nano`, `random`, a model directory or a hub id."""
     adapter: AdapterConfig
-    method: Literal["sft", "dpo"] = "sft"
+    method: Literal["sft", "dpo", "kto"] = "sft"
     beta: Annotated[float, Field(gt=0)] = 0.1
-    """Strength of the pull towards the base model (dpo)."""
+    """Strength of the pull towards the base model (dpo, kto)."""
     epochs: Annotated[float, Field(gt=0)]
     max_steps: Annotated[int, Field(ge=1)] | None = None
-    batch_size: Annotated[int, Field(ge=1)]
-    """Rows per optimizer step."""
+    batch_size: Annotated[int, Field(ge=1)] | Literal["auto"]
+    """Rows per optimizer step; `auto`: as many as one pass takes, found when the model and the rows are loaded."""
     learning_rate: Annotated[float, Field(gt=0)]
     schedule: Literal["linear", "cosine", "constant"]
     warmup_ratio: Annotated[float, Field(ge=0, lt=1)]
     weight_decay: Annotated[float, Field(ge=0)]
+    optimizer: Literal["adamw", "adamw_8bit"] = "adamw"
     max_grad_norm: Annotated[float, Field(gt=0)]
     max_length: Annotated[int, Field(ge=8)]
     seed: Annotated[int, Field(ge=0)]
@@ -71,6 +72,20 @@ class RunConfig(SpecModel):
     dtype: Literal["auto", "float32", "bfloat16"] = "auto"
     sharding: Literal["none", "fsdp"] = "none"
     """Whether several processes each hold the whole model, or a part of it (FSDP2)."""
+
+    @property
+    def rows_per_step(self) -> int:
+        """Rows per optimizer step, once they are known."""
+        assert self.batch_size != "auto"  # the trainer has put a number there before the first step
+        return self.batch_size
+
+    @model_validator(mode="after")
+    def _kto_can_compare(self) -> Self:
+        if self.method == "kto" and self.adapter.type == "full":
+            raise ValueError("kto has its reference where the adapter is off, and full fine-tuning has no adapter")
+        if self.method == "kto" and self.batch_size == 1:
+            raise ValueError("kto compares the rows of a step, so batch_size must be 2 or more")
+        return self
 
     def write(self, folder: Path) -> None:
         """Write `run.json` into the run folder."""

@@ -26,6 +26,8 @@ class Resources:
     """Most tokens of one forward and backward pass; 0 until the model is loaded."""
     checkpoint_activations: bool = False
     """Whether activations are computed again for the backward pass, which needs less memory and more time."""
+    rows_per_step: int = 0
+    """Rows per optimizer step, where the trainer chose them (`batch_size: auto`)."""
 
     def apply(self) -> None:
         """Set torch's threads."""

@@ -29,14 +29,13 @@ class _LinearCrossEntropy(torch.autograd.Function):
         size = max(1, PIECE_LOGITS // len(weight))
         for begin in range(0, len(hidden), size):
             piece = slice(begin, begin + size)
-            logits = (hidden[piece] @ weight.t()).float()
             places = targets[piece, None]
-            total = logits.logsumexp(-1, keepdim=True)
-            losses[piece] = (total - logits.gather(1, places))[:, 0]
+            logs = (hidden[piece] @ weight.t()).float().log_softmax(-1)
+            of_targets = logs.gather(1, places)
+            losses[piece] = -of_targets[:, 0]
             if gradient is not None:
-                shares = logits.sub_(total).exp_()
-                shares.scatter_add_(1, places, torch.full_like(places, -1, dtype=shares.dtype))
-                gradient[piece] = shares.to(hidden.dtype) @ weight
+                shares = logs.exp_().scatter_(1, places, of_targets.expm1())
+                torch.mm(shares.to(hidden.dtype), weight, out=gradient[piece])
         ctx.save_for_backward(gradient)
         return losses
 
@@ -92,6 +91,7 @@ def _call(model: Any, batch: FlatBatch) -> Tensor:
         use_cache=False,
         logits_to_keep=batch.places,
         layout=batch.layout,
+        kept=batch.kept,
     ).logits[0]
     return scores
 

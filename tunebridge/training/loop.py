@@ -4,7 +4,7 @@ import math
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypeVar
 
 import torch
 
@@ -15,7 +15,7 @@ from tunebridge.training.config import RunConfig
 from tunebridge.training.device import Resources
 from tunebridge.training.events import EventLog
 from tunebridge.training.memory import smaller
-from tunebridge.training.objective import Objective, Outcome
+from tunebridge.training.objective import Objective, Outcome, log_ratios, means
 from tunebridge.training.optimizer import adamw
 from tunebridge.training.packing import FlatBatch, flat_batches, step_rows
 from tunebridge.training.process import is_out_of_memory
@@ -23,6 +23,8 @@ from tunebridge.training.ranks import Ranks
 from tunebridge.training.report import Reporter
 from tunebridge.training.rows import RenderedSplit, Unit
 from tunebridge.training.sharding import gather, gathered, is_sharded
+
+Result = TypeVar("Result")
 
 
 class NonFiniteLoss(TuneBridgeError):
@@ -55,9 +57,9 @@ class Loop:
         self.progress, self.best = self.checkpoints.load_newest(self.model, self.optimizer)
         rows = len(self.train.units)
         self.total = schedule.total_steps(
-            rows, batch_size=self.run.batch_size, epochs=self.run.epochs, max_steps=self.run.max_steps
+            rows, batch_size=self.run.rows_per_step, epochs=self.run.epochs, max_steps=self.run.max_steps
         )
-        self.steps_per_epoch = -(-rows // self.run.batch_size)
+        self.steps_per_epoch = -(-rows // self.run.rows_per_step)
         self.reporter = Reporter(self.log, self.progress, self.total, self.steps_per_epoch)
         self._evaluations = schedule.evaluation_steps(self.total, self.run.evaluations) if self.validation else ()
         self._warmup = math.ceil(self.total * self.run.warmup_ratio)
@@ -101,10 +103,11 @@ class Loop:
     def _step(self) -> None:
         """Do one optimizer step: the loss is the mean over its units, however they are cut into passes."""
         step, progress = self.progress.step, self.progress
-        chosen = step_rows(step, len(self.train.units), batch_size=self.run.batch_size, seed=self.run.seed)
+        chosen = step_rows(step, len(self.train.units), batch_size=self.run.rows_per_step, seed=self.run.seed)
         units = [self.train.units[number] for number in chosen]
         weight = sum(self.objective.weight(unit) for unit in units)
-        sums = self.ranks.add(self._gradients(self.ranks.own(units), weight))
+        objective = self.objective.of_step(units, self._log_ratio)
+        sums = self.ranks.add(self._within_memory(units, lambda: self._passes(objective, units, weight)))
         self.ranks.add_gradients(checkpoints.trainable(self.model).values())
         self._check_finite("loss", sums["loss"] / weight, chosen)
         self._update(step, chosen)
@@ -115,11 +118,11 @@ class Loop:
         progress.trained_tokens += sum(unit.trained_tokens for unit in units)
         progress.total_tokens += sum(unit.tokens for unit in units)
 
-    def _gradients(self, units: Sequence[Unit], weight: int) -> dict[str, float]:
-        """Compute the step's gradients and return its sums; smaller passes are tried when memory runs out."""
+    def _within_memory(self, units: Sequence[Unit], compute: Callable[[], Result]) -> Result:
+        """Return what is computed for a step's units; smaller passes are tried when memory runs out."""
         while True:
             try:
-                return self._passes(units, weight)
+                return compute()
             except (RuntimeError, MemoryError) as error:
                 if self.is_sharded or not is_out_of_memory(error):
                     raise  # processes that hold parts cannot do a pass again each for itself
@@ -128,14 +131,15 @@ class Loop:
             self.resources = smaller(self.resources, max(unit.tokens for unit in units), self.run)
             self.on_smaller_passes(self.resources)
 
-    def _passes(self, units: Sequence[Unit], weight: int) -> dict[str, float]:
+    def _passes(self, objective: Objective, units: Sequence[Unit], weight: int) -> dict[str, float]:
+        """Add up the gradients of this process's part of a step and return its sums."""
         sums = {"loss": 0.0}
         self.model.train()
-        for number, (batch, share) in enumerate(self._in_step(units)):
+        for number, (batch, share) in enumerate(self._in_step(self.ranks.own(units))):
             # Dropout is a function of seed and step, so a resumed run needs no random state.
             part = number * self.ranks.count + self.ranks.rank
             torch.manual_seed(hash((self.run.seed, self.progress.step, part)) % 2**63)
-            outcome = self.objective.measure(self.model, batch, self.resources)
+            outcome = objective.measure(self.model, batch, self.resources)
             (outcome.loss * share / weight).backward()  # type: ignore[no-untyped-call]
             if share:
                 _add(sums, outcome)
@@ -201,12 +205,25 @@ class Loop:
         self.model.eval()
         units = self.validation.units
         sums: dict[str, float] = {}
+        objective = self.objective.of_step(units, self._log_ratio)
         for batch, share in self._in_step(self.ranks.own(units)):
-            outcome = self.objective.measure(self.model, batch, self.resources)
+            outcome = objective.measure(self.model, batch, self.resources)
             if share:
                 _add(sums, outcome)
-        weight = sum(self.objective.weight(unit) for unit in units)
-        return {f"validation_{name}": value / weight for name, value in self.ranks.add(sums).items()}
+        weight = sum(objective.weight(unit) for unit in units)
+        return {f"validation_{name}": value for name, value in means(self.ranks.add(sums), weight).items()}
+
+    @torch.no_grad()
+    def _log_ratio(self, units: Sequence[Unit]) -> float:
+        """Return the mean of log(policy / reference) over units of one row."""
+        self.model.eval()
+
+        def total() -> dict[str, float]:
+            batches = self._in_step(self.ranks.own(units))
+            found = ((log_ratios(self.model, batch, self.resources).sum(), share) for batch, share in batches)
+            return {"sum": sum(float(ratio) * share for ratio, share in found)}
+
+        return self.ranks.add(self._within_memory(units, total))["sum"] / len(units)
 
     def _flat(self, units: Sequence[Unit]) -> Iterator[FlatBatch]:
         return flat_batches(units, max_tokens=self.resources.tokens_per_pass, device=self.device)

@@ -16,6 +16,9 @@ class TrainerOptions(SpecModel):
     """CPU threads; `auto` takes the cores that are free."""
     dtype: Literal["auto", "float32", "bfloat16"] = "auto"
     """Number format of the forward and backward pass; `auto` takes bfloat16 where the machine has it natively."""
+    optimizer: Literal["adamw", "adamw_8bit"] = "adamw"
+    """`adamw_8bit` keeps the optimizer's averages in 8 bits and needs the extra `qlora`; it pays where every weight is
+    trained."""
     keep: Literal["best", "last"] | None = None
     """Whose weights are the result: those of the lowest validation loss, or the last ones; unset: the best with early
     stopping, else the last."""

@@ -15,6 +15,8 @@ from tunebridge.training.sharing import Shared, apart, share
 
 MIN_SHARED_PART = 0.05
 """Beginnings are shared when that saves at least this part of the tokens."""
+MAX_KEPT_PART = 0.9
+"""Tokens that do not count are left out of the last layer when no larger part counts."""
 
 
 @dataclass(frozen=True)
@@ -32,8 +34,12 @@ class FlatBatch:
     owners: Tensor
     """Number of the row in this batch, for each of `places`."""
     layout: Layout
+    kept: Tensor | None = None
+    """Each of `places` once, in order; None where they are so many that leaving out the others saves nothing."""
     reference: Tensor | None = None
     """Log-probability of each row under the base model, where it was computed beforehand."""
+    is_good: Tensor | None = None
+    """Whether each row's answer is one to learn, where the rows say so (kto)."""
 
     @property
     def tokens(self) -> int:
@@ -99,6 +105,7 @@ def flatten(units: Sequence[Unit], device: torch.device) -> FlatBatch:
         targets += [row.token_ids[place] for place in trained]
         owners += [owner] * len(trained)
     reference = [value for unit in units for value in unit.reference]
+    judged = [unit.is_good for unit in units if unit.is_good is not None]
     return FlatBatch(
         token_ids=torch.tensor([ids], device=device),
         position_ids=torch.tensor([positions], device=device),
@@ -106,8 +113,15 @@ def flatten(units: Sequence[Unit], device: torch.device) -> FlatBatch:
         targets=torch.tensor(targets, dtype=torch.long, device=device),
         owners=torch.tensor(owners, dtype=torch.long, device=device),
         layout=layout(shared.pieces, device),
+        kept=_kept(places, total, device),
         reference=torch.tensor(reference, device=device) if reference else None,
+        is_good=torch.tensor(judged, device=device) if judged else None,
     )
+
+
+def _kept(places: Sequence[int], tokens: int, device: torch.device) -> Tensor | None:
+    counted = sorted(set(places))
+    return torch.tensor(counted, device=device) if len(counted) <= MAX_KEPT_PART * tokens else None
 
 
 def _trained(row: RenderedRow) -> list[int]:

@@ -21,6 +21,7 @@ from tunebridge.training.device import Resources
 from tunebridge.training.events import EventLog
 from tunebridge.training.fused import fuse
 from tunebridge.training.head import fuse_head
+from tunebridge.training.last import trim_last_layer
 from tunebridge.training.loop import Loop
 from tunebridge.training.objective import objective
 from tunebridge.training.packing import flatten
@@ -46,7 +47,8 @@ def prepare(folder: Path, run: RunConfig, log: EventLog, should_stop: Callable[[
     model = _model(run, place, tokenizer, splits["train"])
     if is_cut:
         shard(model, resources.device, ranks)
-    resources = _agreed(_fitted(resources, model, splits), ranks)
+    resources = _agreed(_fitted(run, resources, model, splits), ranks)
+    run, resources = _with_batch_size(run, resources, splits["train"], ranks, log)
     if ranks.is_first:
         files.write_json(folder / RESOURCES_FILE, resources.to_json())
     if resources.checkpoint_activations:
@@ -79,11 +81,25 @@ def _resources(folder: Path, run: RunConfig) -> Resources:
     return Resources(**json.loads(path.read_text())) if path.exists() else device.choose(run)
 
 
-def _fitted(resources: Resources, model: Any, splits: Mapping[str, RenderedSplit]) -> Resources:
+def _fitted(run: RunConfig, resources: Resources, model: Any, splits: Mapping[str, RenderedSplit]) -> Resources:
     if resources.tokens_per_pass:
         return resources
     longest = max(unit.tokens for split in splits.values() for unit in split.units)
-    return memory.fitted(resources, memory.fit(model, longest, resources.device))
+    return memory.fitted(resources, memory.fit(model, longest, resources.device, run.optimizer))
+
+
+def _with_batch_size(
+    run: RunConfig, resources: Resources, train: RenderedSplit, ranks: Ranks, log: EventLog
+) -> tuple[RunConfig, Resources]:
+    """Choose the rows of a step where that is left open: once per run folder, and for all processes the same."""
+    if run.batch_size != "auto":
+        return run, resources
+    if not resources.rows_per_step:
+        chosen = memory.batch_of(train.units, resources.tokens_per_pass, least=2 if run.method == "kto" else 1)
+        rows = round(ranks.add({"rows": chosen.rows if ranks.is_first else 0})["rows"])
+        log.event("batch-size", "log", f"batch_size auto: {rows} rows per step, because {chosen.reason}", rows=rows)
+        resources = replace(resources, rows_per_step=rows)
+    return run.model_copy(update={"batch_size": resources.rows_per_step}), resources
 
 
 def _with_reference(
@@ -204,11 +220,12 @@ def trainable(
         model = model.to(torch.device(resources.device), _weights_dtype(run, resources))
     check_rows_stay_apart(model, [row for unit in units[:2] for row in unit.rows])
     attention.use(model)
-    if run.adapter.type == "full":
-        return model
-    model = adapters.add_adapter(model, run.adapter, seed=run.seed, new_tokens=new_tokens)
-    fuse(model)
-    fuse_head(model, flatten(units[:1], torch.device(resources.device)))
+    shown = flatten(units[:2], torch.device(resources.device))
+    if run.adapter.type != "full":
+        model = adapters.add_adapter(model, run.adapter, seed=run.seed, new_tokens=new_tokens)
+        fuse(model)
+        fuse_head(model, shown)
+    trim_last_layer(model, shown, resources)
     return model
 
 

@@ -20,7 +20,7 @@ from tunebridge.data.rendering.render import RenderedRow
 from tunebridge.training.config import RunConfig
 from tunebridge.training.rows import RenderedSplit, Unit
 
-VERSION = 1
+VERSION = 2
 """Raised when rendering changes its results."""
 
 
@@ -55,6 +55,7 @@ def _write(path: Path, made_of: str, split: RenderedSplit) -> None:
         "is_trained": torch.tensor([mark for row in rows for mark in row.is_trained], dtype=torch.bool),
         "lengths": torch.tensor([len(row.token_ids) for row in rows], dtype=torch.int32),
         "lines": torch.tensor(split.lines, dtype=torch.int32),
+        "is_good": torch.tensor([unit.is_good for unit in split.units if unit.is_good is not None], dtype=torch.bool),
     }
     metadata = {"fingerprint": made_of, "dropped": str(split.dropped), "truncated": str(split.truncated)}
     partial = path.with_name(path.name + ".partial")
@@ -73,5 +74,9 @@ def _read(path: Path, made_of: str) -> RenderedSplit | None:
     rows = [RenderedRow(ids[begin:end], marks[begin:end]) for begin, end in zip([0, *ends], ends, strict=False)]
     lines = tensors["lines"].tolist()
     per_unit = len(rows) // len(lines)
-    units = tuple(Unit(tuple(rows[number : number + per_unit])) for number in range(0, len(rows), per_unit))
+    judged = tensors["is_good"].tolist() or [None] * len(lines)
+    units = tuple(
+        Unit(tuple(rows[number * per_unit : (number + 1) * per_unit]), is_good=is_good)
+        for number, is_good in enumerate(judged)
+    )
     return RenderedSplit(units, tuple(lines), int(metadata["dropped"]), int(metadata["truncated"]))

@@ -64,7 +64,8 @@ def answering(tokenizer: Any) -> Callable[[dict[str, Any]], dict[str, Any]]:
 def _render(row: dict[str, Any], tokenizer: Any) -> tuple[RenderedRow, ...]:
     """Render a row as the trainer does for the method that its kind is for."""
     example = Example.model_validate(row)
-    return renderer("dpo" if example.kind == "preference" else "sft")(example, tokenizer)
+    method = {"preference": "dpo", "kto": "kto"}.get(example.kind, "sft")
+    return renderer(method)(example, tokenizer)
 
 
 def _preview(question: dict[str, Any], tokenizer: Any, ends: set[int]) -> dict[str, Any]:

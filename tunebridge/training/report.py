@@ -5,6 +5,7 @@ from dataclasses import dataclass, field
 
 from tunebridge.training.checkpoints import Progress
 from tunebridge.training.events import EventLog
+from tunebridge.training.objective import means
 
 LOGS_PER_RUN = 100
 """Train losses that are kept; at fixed steps, so that a resumed run keeps the same ones."""
@@ -50,10 +51,10 @@ class Reporter:
 
     def _report(self) -> None:
         progress = self.progress
-        means = {name: value / progress.weight for name, value in progress.sums.items()}
+        found = means(progress.sums, progress.weight)
         progress.weight, progress.sums = 0, {}
-        loss = means.pop("loss")
-        self.measured({"train_loss": loss, "learning_rate": progress.last_losses["learning_rate"], **means})
+        loss = found.pop("loss")
+        self.measured({"train_loss": loss, "learning_rate": progress.last_losses["learning_rate"], **found})
         self._show(loss)
 
     def _show(self, loss: float) -> None:

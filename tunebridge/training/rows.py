@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 from tunebridge.data.dataset import Split
-from tunebridge.data.example import Example
+from tunebridge.data.example import Example, Message
 from tunebridge.data.rendering.render import RenderedRow, render
 from tunebridge.errors import DataError
 from tunebridge.training.config import TRAIN_FILE, RunConfig
@@ -19,6 +19,8 @@ class Unit(NamedTuple):
     rows: tuple[RenderedRow, ...]
     reference: tuple[float, ...] = ()
     """Log-probability of each row's trained tokens under the base model, where it was computed beforehand."""
+    is_good: bool | None = None
+    """Whether the answer is one to learn or one to avoid (kto)."""
 
     @property
     def tokens(self) -> int:
@@ -49,18 +51,33 @@ class RenderedSplit:
 
 def renderer(method: str) -> Callable[[Example, Any], tuple[RenderedRow, ...]]:
     """Return the function from (canonical row, tokenizer) to what a method learns from."""
-    return render_preference if method == "dpo" else lambda example, tokenizer: (render(example, tokenizer),)
+    return {"dpo": render_preference, "kto": render_judged}.get(method, render_imitated)
+
+
+def render_imitated(example: Example, tokenizer: Any) -> tuple[RenderedRow, ...]:
+    """Return the conversation or text."""
+    return (render(example, tokenizer),)
+
+
+def render_judged(example: Example, tokenizer: Any) -> tuple[RenderedRow, ...]:
+    """Return the conversation; only its last answer, the judged one, is trained."""
+    if example.label is None or not example.messages:
+        raise DataError(f"a {example.kind} row has no `label`. Choose the method sft.")
+    *context, answer = example.messages
+    return (render(Example(messages=(*_untrained(context), answer), tools=example.tools), tokenizer),)
 
 
 def render_preference(example: Example, tokenizer: Any) -> tuple[RenderedRow, ...]:
     """Return the conversation with the preferred answer, then with the rejected one; only these answers are trained."""
     if example.preferred is None or example.rejected is None:
         raise DataError(f"a {example.kind} row has no `preferred` and `rejected` answers. Choose the method sft.")
-    context = tuple(
-        turn.model_copy(update={"weight": 0}) if turn.role == "assistant" else turn for turn in example.messages or ()
-    )
+    context = _untrained(example.messages or ())
     answers = (example.preferred, example.rejected)
     return tuple(render(Example(messages=(*context, *turns), tools=example.tools), tokenizer) for turns in answers)
+
+
+def _untrained(turns: Sequence[Message]) -> tuple[Message, ...]:
+    return tuple(turn.model_copy(update={"weight": 0}) if turn.role == "assistant" else turn for turn in turns)
 
 
 def render_split(split: Split, tokenizer: Any, run: RunConfig, *, file: str = TRAIN_FILE) -> RenderedSplit:
@@ -81,7 +98,7 @@ def render_split(split: Split, tokenizer: Any, run: RunConfig, *, file: str = TR
             if run.too_long == "drop":
                 continue
             rows = tuple(row.cut(run.max_length) for row in rows)
-        units.append((line, Unit(rows)))
+        units.append((line, Unit(rows, is_good=example.label)))
     _check(units, too_long, run, file)
     cut = len(too_long)
     return RenderedSplit(

@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from tunebridge.plan import Translation
+from tunebridge.plan import METHOD_KINDS, Translation
 from tunebridge.training.config import NANO, RANDOM
 from tunebridge.training.options import TrainerOptions
 from tunebridge.training.sources import ModelSource, locate
@@ -30,9 +30,12 @@ TRAINER_DEFAULT = "the trainer's default"
 # Measured on the shipped model (tools/nano/README.md): a 1M-parameter model wants far larger steps.
 NANO_LEARNING_RATE = {"lora": 5e-3, "full": 3e-3}
 LEARNING_RATE = {"lora": 2e-4, "full": 2e-5}
-DPO_LEARNING_RATE_PART = 0.1
+PREFERENCES = ("dpo", "kto")
+PREFERENCE_LEARNING_RATE_PART = 0.1
 """Preferences are learnt with smaller steps: the loss has no floor that would hold the weights."""
-METHODS = {"sft": "sft", "dpo": "dpo"}
+METHODS = {name: name for name in ("sft", "dpo", "kto")}
+ROW_KINDS = frozenset[str]().union(*(METHOD_KINDS[method] for method in METHODS))
+"""Kinds of rows that the trainer learns from; like METHODS for the capabilities of every backend that runs it."""
 ADAPTERS = {name: name for name in ("lora", "rslora", "dora", "qlora", "full")}
 
 FIELDS = frozenset(
@@ -64,8 +67,10 @@ def translate_run(job: Translation, source: ModelSource) -> None:
         job.take(field, sent_as, default=default, source=TRAINER_DEFAULT)
     if adapter != "full":
         _adapter(job)
+    elif method == "kto":
+        job.refuse("method.adapter.type", "kto has its reference where the adapter is off; choose lora")
     _learning_rate(job, model, adapter, method)
-    _batch_size(job)
+    _batch_size(job, method)
     _max_length(job, source)
     _keep(job)
 
@@ -81,9 +86,9 @@ def translate_rented_run(job: Translation) -> None:
 
 def _method(job: Translation) -> str:
     method = job.choose("method.type", "method", METHODS, default=job.method)
-    job.take("method.beta", "beta", default=0.1 if method == "dpo" else None, source=TRAINER_DEFAULT)
-    if job.is_set("method.beta") and method != "dpo":
-        job.refuse("method.beta", f"it belongs to the method dpo, not {method}; remove it")
+    job.take("method.beta", "beta", default=0.1 if method in PREFERENCES else None, source=TRAINER_DEFAULT)
+    if job.is_set("method.beta") and method not in PREFERENCES:
+        job.refuse("method.beta", f"it belongs to the methods {' and '.join(PREFERENCES)}, not {method}; remove it")
     return method
 
 
@@ -97,7 +102,7 @@ def _adapter(job: Translation) -> None:
 
 def _learning_rate(job: Translation, model: str, adapter: str, method: str) -> None:
     rates = NANO_LEARNING_RATE if model in (NANO, RANDOM) else LEARNING_RATE
-    rate = rates.get(adapter, rates["lora"]) * (DPO_LEARNING_RATE_PART if method == "dpo" else 1.0)
+    rate = rates.get(adapter, rates["lora"]) * (PREFERENCE_LEARNING_RATE_PART if method in PREFERENCES else 1.0)
     on = " on the shipped model" if rates is NANO_LEARNING_RATE else ""
     source = f"{TRAINER_DEFAULT} for {method} with {adapter}{on}"
     job.take("hyperparameters.learning_rate", "learning_rate", default=rate, source=source)
@@ -117,11 +122,11 @@ def _keep(job: Translation) -> None:
         job.take(field, "keep", default="best" if stops_early else "last", source=f"{TRAINER_DEFAULT} {why}")
 
 
-def _batch_size(job: Translation) -> None:
-    if job.get("hyperparameters.batch_size") == "auto":
-        job.convert("hyperparameters.batch_size", "batch_size", 16, "rows per step; memory is bounded by the trainer")
-    else:
-        job.take("hyperparameters.batch_size", "batch_size", default=16, source=TRAINER_DEFAULT)
+def _batch_size(job: Translation, method: str) -> None:
+    field = "hyperparameters.batch_size"
+    job.take(field, "batch_size", default=16, source=TRAINER_DEFAULT)
+    if job.get(field) == 1 and method == "kto":
+        job.refuse(field, "kto compares the rows of a step; set 2 or more")
 
 
 def _max_length(job: Translation, model: ModelSource) -> None:
