@@ -67,8 +67,8 @@ class Emulator:
     def _create(self, asked: dict[str, Any]) -> dict[str, Any]:
         for uri in (asked["trainingDataConfig"].get("s3Uri", ""), *_validators(asked)):
             self._content(uri)
-        if asked.get("customizationType", "FINE_TUNING") != "FINE_TUNING":
-            raise refusal("ValidationException", f"this emulator has no {asked['customizationType']}")
+        if problem := emulated.problem_of_request(asked):
+            raise refusal("ValidationException", problem)
         with self._shelf.opened() as state:
             for job in state["jobs"].values():
                 if job["asked"].get("clientRequestToken") == asked.get("clientRequestToken"):

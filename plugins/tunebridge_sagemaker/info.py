@@ -12,9 +12,9 @@ if TYPE_CHECKING:
     from tunebridge.testing.case import BackendCase
 
 CAPABILITIES = Capabilities(
-    methods=frozenset({"sft", "dpo"}),
+    methods=frozenset({"sft", "dpo", "reinforcement"}),
     adapters=frozenset({"lora", "full"}),
-    dataset_kinds=frozenset({"sft", "text", "preference"}),
+    dataset_kinds=frozenset({"sft", "text", "preference", "prompt_only"}),
     dataset_features=frozenset({"tools", "weight", "name"}),
     fields=FIELDS,
     validation_data=True,

@@ -8,17 +8,8 @@ from functools import cache
 from importlib.resources import files
 from typing import Any
 
-from tunebridge.training.config import NANO, RANDOM
-
-SIZE = re.compile(r"(?<![A-Za-z0-9])(?:(\d+)x)?(\d+(?:\.\d+)?)([bm])(?![A-Za-z0-9])", re.IGNORECASE)
-"""A model's size in its name, such as `0.6B`, `8b`, `270m`, `8x7B`."""
 LOCAL_DISKS = re.compile(r"ml\.(g4dn|g[5-9][a-z]*|p3dn|p[4-9][a-z]*|[cmr]\d[a-z]*d[a-z]*)\.")
 """Families with NVMe disks: https://docs.aws.amazon.com/sagemaker/latest/APIReference/API_ResourceConfig.html."""
-NANO_BILLIONS = 0.001
-OVERHEAD_GB = 6.0
-"""Activations, logits and CUDA itself."""
-BYTES_PER_WEIGHT = {"lora": 2.4, "full": 16.0}
-"""LoRA: bfloat16 and a fifth for the adapter and its optimizer; full: float32 weights, gradients and AdamW."""
 
 
 @dataclass(frozen=True)
@@ -34,22 +25,6 @@ class Instance:
 def instance(name: str) -> Instance | None:
     """Return what is known of a type, None for one that the table does not have."""
     return next((found for found in _instances() if found.name == name), None)
-
-
-def billions_of_weights(model: str) -> float | None:
-    """Return a model's size as its name says it, None where it says none."""
-    if model in (NANO, RANDOM):
-        return NANO_BILLIONS
-    found = SIZE.search(model.rpartition("/")[2])
-    if not found:
-        return None
-    experts, number, unit = found.groups()
-    return int(experts or 1) * float(number) / (1000 if unit.lower() == "m" else 1)
-
-
-def needed_gb(billions: float, adapter: str) -> float:
-    """Return about how much GPU memory a training takes."""
-    return billions * BYTES_PER_WEIGHT.get(adapter, BYTES_PER_WEIGHT["lora"]) + OVERHEAD_GB
 
 
 def smallest_fitting(needed: float) -> Instance | None:

@@ -46,6 +46,10 @@ class SageMakerOptions(TrainerOptions, AmazonOptions):
     """Serverless: hub of the base model; unset: Amazon's public one."""
     sequence_length: Annotated[str, Field(pattern=r"^\d+K$")] | None = None
     """Serverless: tokens per row, such as `4K`; unset: from hyperparameters.max_length or the recipe."""
+    technique: Literal["RLVR", "RLAIF"] | None = None
+    """Serverless, method `reinforcement`: rewards by a function of yours (RLVR) or by a model that judges (RLAIF)."""
+    evaluator_arn: Annotated[str, Field(pattern=r"^arn:aws[a-z-]*:(sagemaker|lambda):.+$")] | None = None
+    """Serverless, method `reinforcement`: the reward function or the judge's prompt; unset: the recipe's own."""
     recipe: dict[str, str] | None = None
     """Serverless: hyperparameters of the model's recipe, in the service's own words; they are sent as they are."""
 

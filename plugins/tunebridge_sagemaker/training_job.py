@@ -8,6 +8,7 @@ from typing import Any
 from tunebridge.plan import Translation
 from tunebridge.training import translate as trainer
 from tunebridge.training.config import NANO, RANDOM
+from tunebridge.training.size import billions_of_weights, needed_gb
 from tunebridge.training.sources import ModelSource
 from tunebridge_sagemaker import instances
 from tunebridge_sagemaker.options import SageMakerOptions
@@ -107,10 +108,10 @@ def _method(job: Translation) -> None:
 
 
 def _suggested(job: Translation, model: str, adapter: str) -> str:
-    billions = instances.billions_of_weights(model)
+    billions = billions_of_weights(model)
     if billions is None:
         job.warn(f"the size of {model} is not known, so the smallest machine with a GPU is taken; see instance_type.")
-    needed = instances.needed_gb(billions or 0.0, adapter)
+    needed = needed_gb(billions or 0.0, adapter)
     found = instances.smallest_fitting(needed)
     if found is None:
         job.refuse(
@@ -127,7 +128,7 @@ def _suggested(job: Translation, model: str, adapter: str) -> str:
 
 
 def _volume_gb(model: str) -> int:
-    return VOLUME_BASE_GB + math.ceil(8 * (instances.billions_of_weights(model) or 10))
+    return VOLUME_BASE_GB + math.ceil(8 * (billions_of_weights(model) or 10))
 
 
 def _budget(job: Translation, instance_type: str, region: str) -> None:

@@ -95,6 +95,9 @@ def test_a_model_of_unknown_size_gets_a_warning() -> None:
         ({}, {**SERVERLESS, "spot": True}, "options.sagemaker.spot", "belongs to the mode training_job"),
         ({"method": {"adapter": {"rank": 8}}}, SERVERLESS, "method.adapter.rank", "nothing like it"),
         ({"hyperparameters": {"max_length": 1000}}, SERVERLESS, "hyperparameters.max_length", "steps of 1024"),
+        ({}, {**SERVERLESS, "technique": "RLVR"}, "options.sagemaker.technique", "belongs to the method reinforcement"),
+        ({"method": "reinforcement"}, SERVERLESS, "options.sagemaker.technique", "RLVR or RLAIF; set it"),
+        ({"method": "reinforcement"}, {}, "options.sagemaker.mode", "set mode: serverless"),
         ({}, {"mode": "serverless"}, "options.sagemaker.model_package_group_arn", "set it"),
     ],
 )
@@ -237,7 +240,6 @@ def test_images_lie_where_the_region_has_them() -> None:
         "692866216735.dkr.ecr.eu-south-1.amazonaws.com/pytorch-training:2.10.0-cpu-py313"
     )
     assert instances.image_uri("cn-north-1", "ml.p4d.24xlarge").split("/")[0].endswith("amazonaws.com.cn")
-    assert instances.billions_of_weights("mistralai/Mixtral-8x7B-v0.1") == 56
 
 
 def packed(folder: Path, *members: tuple[tarfile.TarInfo, bytes]) -> Path:
