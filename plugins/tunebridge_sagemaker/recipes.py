@@ -1,4 +1,4 @@
-"""The emulator's serverless jobs: a hub with a few models, and recipes that the workshop really trains."""
+"""The emulator's serverless jobs: recipes that the workshop really trains."""
 
 import json
 import time
@@ -10,11 +10,8 @@ from tunebridge.job import Job, JobStatus
 from tunebridge.testing.workshop import Workshop
 from tunebridge_aws.wire import ACCOUNT_ID, REGION
 from tunebridge_sagemaker.emulated import moment
-from tunebridge_sagemaker.serverless import PUBLIC_HUB
+from tunebridge_sagemaker.emulated_catalogue import MODELS
 
-HUB = f"arn:aws:sagemaker:{REGION}:aws:hub"
-MODELS = {"huggingface-reasoning-qwen3-1-7b": False, "meta-textgeneration-llama-3-8b": True}
-"""Models of the emulated hub, and whether their licence must be accepted."""
 REWARDED = ("RLVR", "RLAIF")
 """Techniques whose rewards no emulator can give: supervised training on the rewarded answers stands in."""
 DEFAULTS = {"max_epochs": "2", "global_batch_size": "4"}
@@ -26,25 +23,6 @@ MESSAGES = {
     "Failed": "Training job failed",
     "Stopped": "Training job stopped",
 }
-
-
-def hub_content(name: str) -> dict[str, Any] | None:
-    """Return a model of the hub as DescribeHubContent does, None where there is none."""
-    if name not in MODELS:
-        return None
-    arn = f"arn:aws:sagemaker:{REGION}:aws:hub-content/{PUBLIC_HUB}/Model/{name}/1.0.0"
-    return {
-        "HubContentName": name,
-        "HubContentArn": arn,
-        "HubContentVersion": "1.0.0",
-        "HubContentType": "Model",
-        "DocumentSchemaVersion": "2.3.0",
-        "HubName": PUBLIC_HUB,
-        "HubArn": f"{HUB}/{PUBLIC_HUB}",
-        "HubContentDocument": "{}",
-        "HubContentStatus": "Available",
-        "CreationTime": moment(0),
-    }
 
 
 def problem_of_serverless(request: Mapping[str, Any]) -> str | None:
