@@ -127,10 +127,10 @@ class Buckets:
         return _xml(f"<ListBucketResult><Name>{bucket}</Name>{counted}{token}{contents}</ListBucketResult>")
 
     def _list_buckets(self) -> Response:
-        names = sorted(path.name for path in self._folder.iterdir() if path.is_dir() and path.name != UPLOADS)
+        folders = sorted(path for path in self._folder.iterdir() if path.is_dir() and path.name != UPLOADS)
         found = "".join(
-            f"<Bucket><Name>{name}</Name><CreationDate>{_modified(self._folder / name).isoformat()}</CreationDate></Bucket>"
-            for name in names
+            f"<Bucket><Name>{path.name}</Name><CreationDate>{_modified(path).isoformat()}</CreationDate></Bucket>"
+            for path in folders
         )
         return _xml(f"<ListAllMyBucketsResult><Buckets>{found}</Buckets></ListAllMyBucketsResult>")
 

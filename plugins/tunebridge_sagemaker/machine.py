@@ -207,9 +207,10 @@ class Machine:
         assert process.stdout
         with log.open("w") as file:
             for line in process.stdout:
-                record = {"timestamp": int(time.time() * 1000), "message": line.decode(errors="replace").rstrip("\n")}
-                file.write(json.dumps(record) + "\n")
-                file.flush()
+                message = line.decode(errors="replace").rstrip("\r\n")
+                if message:  # CloudWatch has no empty lines
+                    file.write(json.dumps({"timestamp": int(time.time() * 1000), "message": message}) + "\n")
+                    file.flush()
 
     def _environment(self) -> dict[str, str]:
         mine = {name: os.environ[name] for name in ("HOME", "LANG", "OMP_NUM_THREADS") if name in os.environ}
