@@ -2,6 +2,7 @@
 
 import logging
 import os
+import shutil
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
@@ -9,7 +10,7 @@ from tunebridge import plugins as plugins_module
 from tunebridge import specfile
 from tunebridge import submit as submission
 from tunebridge import watch as watching
-from tunebridge.backend import Backend, Check, Generation, GenerationParameters, Rehearsal
+from tunebridge.backend import MERGED_FOLDER, Backend, Check, Generation, GenerationParameters, Rehearsal
 from tunebridge.data.dataset import Dataset
 from tunebridge.data.example import Message
 from tunebridge.data.loading import load_dataset
@@ -218,35 +219,42 @@ class Client:
         backend = self._backend_of(job)
         return [backend.download(job, artifact, folder) for artifact in self.store.artifacts(job.id)]
 
-    def quote(self, job_id: str) -> Deployment:
+    def quote(self, job_id: str, *, to: str | None = None, rehearse: bool = False) -> Deployment:
         """Return the endpoint that `deploy` would make for a finished job, with its hourly price."""
-        job = self._finished(job_id)
-        return self._backend_of(job).quote(job)
+        return self._quote(self._finished(job_id), to, rehearse=rehearse)
 
-    def deploy(self, job_id: str) -> Job:
+    def deploy(self, job_id: str, *, to: str | None = None, rehearse: bool = False) -> Job:
         """Make an endpoint for a finished job's model and return the job; it bills until `undeploy`.
 
-        What is to be made is written down first, so that an endpoint never stands without anybody knowing.
+        What is to be made is written down first, so that an endpoint never stands without anybody knowing. `to` names
+        another backend, which takes over the merged weights; its options are read from the job file. `rehearse` takes
+        that backend's emulator.
         """
         job = self._finished(job_id)
-        backend = self._backend_of(job)
         with self.store.exclusive(job.id, timeout_seconds=10):
-            planned = job.deployment or backend.quote(job)
+            planned = job.deployment or self._quote(job, to, rehearse=rehearse)
+            if to is not None and to != (planned.backend or job.backend):
+                raise TuneBridgeError(
+                    f"Job {job.id} has an endpoint at {planned.backend or job.backend}. Remove it first: "
+                    f"`tunebridge undeploy {job.id}`."
+                )
             job = self.store.change(job.id, lambda j: j.model_copy(update={"deployment": planned}))
-            made = backend.deploy(job)
+            made = self._deploy(job, planned)
             return self.store.change(job.id, lambda j: j.model_copy(update={"deployment": made}))
 
     def deployment(self, job_id: str) -> Job:
         """Return the job with the state of its endpoint as it is now."""
         job = self._finished(job_id)
-        found = self._backend_of(job).deployment(job)
+        host, seen = self._host(job)
+        found = host.deployment(seen)
         return self.store.change(job.id, lambda j: j.model_copy(update={"deployment": found}))
 
     def undeploy(self, job_id: str) -> Job:
         """Remove the job's endpoint, so that it bills no more, and return the job."""
         job = self.store.get(job_id)
         with self.store.exclusive(job.id, timeout_seconds=10):
-            self._backend_of(job).undeploy(job)
+            host, seen = self._host(job)
+            host.undeploy(seen)
             return self.store.change(job.id, lambda j: j.model_copy(update={"deployment": None}))
 
     def export(self, job_id: str, folder: Path, *, to: str, push: str | None = None) -> Path:
@@ -265,8 +273,8 @@ class Client:
         """Yield one answer per prompt from a job's tuned model, or from a base model on `backend`."""
         if backend is not None:
             return self.backend(backend).generate(target, prompts, parameters or GenerationParameters())
-        job = self._finished(target)
-        return self._backend_of(job).generate(job, prompts, parameters or GenerationParameters())
+        host, job = self._host(self._finished(target))
+        return host.generate(job, prompts, parameters or GenerationParameters())
 
     def _data_folder(self) -> Path | None:
         """Return where canonical rows are kept, None where nothing can be written."""
@@ -279,6 +287,36 @@ class Client:
 
     def _backend_of(self, job: Job) -> Backend:
         return self.rehearsal(job.backend).backend if job.rehearsal else self.backend(job.backend)
+
+    def _quote(self, job: Job, to: str | None, *, rehearse: bool) -> Deployment:
+        if to is None or to == job.backend:
+            return self._backend_of(job).quote(job)
+        stage = self.rehearsal(to) if rehearse else None
+        section = JobSpec.model_validate(self.store.plan(job.id).spec).options.get(to, {})
+        options = {**(stage.options if stage else {}), **section}
+        quoted = (stage.backend if stage else self.backend(to)).host(job, options)
+        return quoted.model_copy(update={"backend": to, "rehearsal": rehearse})
+
+    def _deploy(self, job: Job, planned: Deployment) -> Deployment:
+        """Let the host make the endpoint; another backend's gets the merged weights, unless it has them already."""
+        host, seen = self._host(job)
+        if planned.backend is None:
+            return host.deploy(seen)
+        merged = job.folder / MERGED_FOLDER
+        if host.deployment(seen) is None and not merged.exists():
+            self._backend_of(job).export(job, merged, to="merged")
+        made = host.deploy(seen)
+        shutil.rmtree(merged, ignore_errors=True)
+        return made
+
+    def _host(self, job: Job) -> tuple[Backend, Job]:
+        """Return the backend at which the job's model answers, and the job as that backend sees it."""
+        known = job.deployment
+        if known is None or known.backend is None:
+            return self._backend_of(job), job
+        update = {"backend": known.backend, "connection": known.connection, "rehearsal": known.rehearsal}
+        seen = job.model_copy(update=update)
+        return self._backend_of(seen), seen
 
     def _refreshed(self, job: Job) -> Job:
         try:
