@@ -22,6 +22,10 @@ if TYPE_CHECKING:
     from tunebridge.testing.case import BackendCase
 
 
+MERGED_FOLDER = "merged"
+"""Folder of a job with its whole model, while another backend takes it over."""
+
+
 @dataclass(frozen=True)
 class BackendInfo:
     """Static description of a backend; making one imports no vendor SDK."""
@@ -152,6 +156,14 @@ class Backend(ABC):
     def quote(self, job: Job) -> Deployment:
         """Return the endpoint that `deploy` would make for a finished job, with its hourly price; nothing is made."""
         raise self.unsupported("deploy")
+
+    def host(self, job: Job, options: Mapping[str, Any]) -> Deployment:
+        """Return the endpoint that would be made here for a job of another backend; nothing is made.
+
+        `options` are this backend's section of the job file. Later calls get the job with the endpoint's `connection`
+        as its own; the merged weights lie in `job.folder / MERGED_FOLDER` when `deploy` is called.
+        """
+        raise self.unsupported("deploy for models that another backend trained")
 
     def deploy(self, job: Job) -> Deployment:
         """Make the endpoint of `job.deployment` (its quote), or find it when it is there already, and return it."""

@@ -17,8 +17,9 @@ from tunebridge.costs import Costs, EstimateOptions
 from tunebridge.data.dataset import Dataset
 from tunebridge.data.example import Message
 from tunebridge.data.loading import load_dataset
+from tunebridge.endpoints import Endpoints
 from tunebridge.errors import JobFailed, MissingDependency, TuneBridgeError, UnsupportedFeature
-from tunebridge.job import Artifact, Deployment, Event, Job, JobStatus, Metric, now
+from tunebridge.job import Artifact, Deployment, Event, Job, JobStatus, Metric
 from tunebridge.plan import Plan
 from tunebridge.plugins import Plugins, missing_requirement, require_installed
 from tunebridge.rows import Rows
@@ -43,7 +44,9 @@ class Client:
         """What is done with files of rows without a job."""
         self.costs = Costs(self.plugins, (home or default_home()).absolute(), self.backend)
         """Prices, estimates and calibration."""
-        self.spending = Spending(lambda: self.store, self._backend_of)
+        self.endpoints = Endpoints(lambda: self.store, self.backend, self.rehearsal)
+        """Endpoints of finished jobs' models."""
+        self.spending = Spending(lambda: self.store, self.endpoints.seen)
         """Budgets of projects, what jobs came to, endpoints that still bill."""
         self._home = home
         self._store: Store | None = None
@@ -262,39 +265,28 @@ class Client:
         backend = self._backend_of(job)
         return [backend.download(job, artifact, folder) for artifact in self.store.artifacts(job.id)]
 
-    def quote(self, job_id: str) -> Deployment:
+    def quote(self, job_id: str, *, to: str | None = None, rehearse: bool = False) -> Deployment:
         """Return the endpoint that `deploy` would make for a finished job, with its hourly price."""
-        job = self._finished(job_id)
-        return self._backend_of(job).quote(job)
+        return self.endpoints.quote(self._finished(job_id), to, rehearse=rehearse)
 
-    def deploy(self, job_id: str) -> Job:
+    def deploy(self, job_id: str, *, to: str | None = None, rehearse: bool = False) -> Job:
         """Make an endpoint for a finished job's model and return the job; it bills until `undeploy`.
 
-        What is to be made is written down first, so that an endpoint never stands without anybody knowing.
+        What is to be made is written down first, so that an endpoint never stands without anybody knowing. `to` names
+        another backend, which takes over the merged weights; its options are read from the job file. `rehearse` takes
+        that backend's emulator.
         """
-        job = self._finished(job_id)
-        backend = self._backend_of(job)
-        with self.store.exclusive(job.id, timeout_seconds=10):
-            planned = job.deployment or backend.quote(job)
-            job = self.store.change(job.id, lambda j: j.model_copy(update={"deployment": planned}))
-            made = backend.deploy(job)
-            made = made.model_copy(update={"since": made.since or planned.since or now()})
-            return self.store.change(job.id, lambda j: j.model_copy(update={"deployment": made}))
+        return self.endpoints.deploy(self._finished(job_id), to, rehearse=rehearse)
 
     def deployment(self, job_id: str) -> Job:
         """Return the job with the state of its endpoint as it is now."""
         job = self._finished(job_id)
-        found, known = self._backend_of(job).deployment(job), job.deployment
-        if found is not None and found.since is None and known is not None:
-            found = found.model_copy(update={"since": known.since})
+        found = self.endpoints.seen(job)
         return self.store.change(job.id, lambda j: j.model_copy(update={"deployment": found}))
 
     def undeploy(self, job_id: str) -> Job:
         """Remove the job's endpoint, so that it bills no more, and return the job."""
-        job = self.store.get(job_id)
-        with self.store.exclusive(job.id, timeout_seconds=10):
-            self._backend_of(job).undeploy(job)
-            return self.store.change(job.id, lambda j: j.model_copy(update={"deployment": None}))
+        return self.endpoints.undeploy(self.store.get(job_id))
 
     def export(self, job_id: str, folder: Path, *, to: str, push: str | None = None) -> Path:
         """Write a job's result as `merged`, `safetensors` or `gguf` into a new folder; `push` names a repository."""
@@ -312,8 +304,8 @@ class Client:
         """Yield one answer per prompt from a job's tuned model, or from a base model on `backend`."""
         if backend is not None:
             return self.backend(backend).generate(target, prompts, parameters or GenerationParameters())
-        job = self._finished(target)
-        return self._backend_of(job).generate(job, prompts, parameters or GenerationParameters())
+        host, job = self.endpoints.host(self._finished(target))
+        return host.generate(job, prompts, parameters or GenerationParameters())
 
     def _data_folder(self) -> Path | None:
         """Return where canonical rows are kept, None where nothing can be written."""

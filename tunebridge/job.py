@@ -104,6 +104,12 @@ class Deployment(SpecModel):
     price_note: str = ""
     """Where the price comes from and how old it is, or why there is none."""
     since: AwareDatetime | None = None
+    backend: str | None = None
+    """The backend that hosts it, where another one trained the model."""
+    connection: dict[str, Any] = {}
+    """Where that backend is, as a job's; never a secret."""
+    rehearsal: bool = False
+    """Whether that backend is an emulator."""
 
 
 class Usage(SpecModel):

@@ -46,6 +46,8 @@ METHOD_KINDS: Mapping[str, frozenset[str]] = {
     "dpo": frozenset({"preference"}),
     "kto": frozenset({"kto"}),
     "reinforcement": frozenset({"prompt_only"}),
+    "distillation": frozenset({"prompt_only", "sft"}),
+    "continued_pretraining": frozenset({"text"}),
 }
 
 
@@ -155,8 +157,9 @@ class Translation:
         """The method that is set; unset, the one of this backend's that learns from rows of the dataset's kind."""
         if "method.type" in self._set:
             return self.spec.method.type
-        offered = sorted(self.capabilities.methods)
-        return next((m for m in offered if self.dataset.kind in METHOD_KINDS.get(m, ())), self.spec.method.type)
+        default = self.spec.method.type
+        offered = sorted(self.capabilities.methods, key=lambda method: (method != default, method))
+        return next((m for m in offered if self.dataset.kind in METHOD_KINDS.get(m, ())), default)
 
     @contextmanager
     def section(self, name: str) -> Iterator[None]:

@@ -4,7 +4,6 @@ from collections.abc import Callable, Sequence
 from datetime import datetime
 from decimal import Decimal
 
-from tunebridge.backend import Backend
 from tunebridge.cost.bill import HOURS_PER_MONTH
 from tunebridge.cost.budget import DEFAULT_PROJECT, JobCost, Spent, committed, spent
 from tunebridge.cost.interval import Cost, Usd
@@ -69,8 +68,8 @@ class Standing(SpecModel):
 class Spending:
     """What has been spent, is reserved and still bills."""
 
-    def __init__(self, store: Callable[[], Store], backend_of: Callable[[Job], Backend]) -> None:
-        self._store, self._backend_of = store, backend_of
+    def __init__(self, store: Callable[[], Store], seen: Callable[[Job], Deployment | None]) -> None:
+        self._store, self._seen = store, seen
 
     def set_budget(self, project: str, max_usd: Decimal | None) -> ProjectBudget:
         """Set what a project's jobs may cost together, or take its cap away, and return where it stands."""
@@ -100,12 +99,12 @@ class Spending:
     def _standing(self, job: Job) -> Standing | None:
         known, note = job.deployment, ""
         try:
-            known = self._backend_of(job).deployment(job)
+            known = self._seen(job)
         except TuneBridgeError as error:
             note = f"its state could not be asked: {error}"
         if known is None:
             return None
-        hourly, since = known.usd_per_hour, known.since or (job.deployment.since if job.deployment else None)
+        hourly, since = known.usd_per_hour, known.since
         hours = Decimal(repr((now() - since).total_seconds() / 3600)) if since else None
         return Standing(
             job_id=job.id,

@@ -53,6 +53,8 @@ class Buckets:
     def answer(self, request: Request) -> Response:
         """Answer one request."""
         bucket, _, key = unquote(request.path).lstrip("/").partition("/")
+        if not bucket:
+            return self._list_buckets()
         if request.method == "PUT" and not key:
             self.create(bucket)
             return Response(b"", headers={"Location": f"/{bucket}"})
@@ -123,6 +125,14 @@ class Buckets:
         encoding = "<EncodingType>url</EncodingType>" if request.query.get("encoding-type") else ""
         counted = f"<KeyCount>{len(shown)}</KeyCount><IsTruncated>{str(more).lower()}</IsTruncated>{encoding}"
         return _xml(f"<ListBucketResult><Name>{bucket}</Name>{counted}{token}{contents}</ListBucketResult>")
+
+    def _list_buckets(self) -> Response:
+        folders = sorted(path for path in self._folder.iterdir() if path.is_dir() and path.name != UPLOADS)
+        found = "".join(
+            f"<Bucket><Name>{path.name}</Name><CreationDate>{_modified(path).isoformat()}</CreationDate></Bucket>"
+            for path in folders
+        )
+        return _xml(f"<ListAllMyBucketsResult><Buckets>{found}</Buckets></ListAllMyBucketsResult>")
 
     def _delete_many(self, request: Request, bucket: str) -> Response:
         for found in ElementTree.fromstring(_content(request)).iter():

@@ -36,6 +36,17 @@ class Session:
                 self._clients[service, once] = self._new_client(service, once=once)
         return self._clients[service, once]
 
+    def environment(self) -> dict[str, str]:
+        """Return the variables that give another process the same place and credentials, where some are given."""
+        found = {
+            "AWS_DEFAULT_REGION": self.region,
+            "AWS_REGION": self.region,
+            "AWS_PROFILE": self.profile,
+            "AWS_ENDPOINT_URL": self.endpoint_url,
+            **{name.upper(): value for name, value in self.credentials.items()},
+        }
+        return {name: value for name, value in found.items() if value is not None}
+
     @contextmanager
     def translated(self, operation: str) -> Iterator[None]:
         """Let nothing but a BackendError leave the block."""

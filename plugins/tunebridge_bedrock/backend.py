@@ -19,6 +19,7 @@ from tunebridge.spec import JobSpec
 from tunebridge_aws.errors import backend_error
 from tunebridge_aws.rows import write_rows
 from tunebridge_aws.storage import Location
+from tunebridge_bedrock import imports
 from tunebridge_bedrock.client import Remote, open_remote
 from tunebridge_bedrock.info import INFO
 from tunebridge_bedrock.models import model_for
@@ -102,8 +103,14 @@ class BedrockBackend(Backend):
         )
         return Deployment(name=job.id, usd_per_hour=Decimal(0), price_note=note)
 
+    def host(self, job: Job, options: Mapping[str, Any]) -> Deployment:
+        """Return the import of another backend's merged weights that would be made."""
+        return imports.planned(job, options)
+
     def deploy(self, job: Job) -> Deployment:
-        """Deploy the tuned model on demand, or find its deployment."""
+        """Deploy the tuned model on demand or import another backend's, or find what is there."""
+        if imports.is_import(job):
+            return imports.deploy(self._connect(job.connection), job)
         remote, wanted = self._connect(job.connection), job.deployment or self.quote(job)
         if remote.deployment(wanted.name) is None:
             arn = remote.job(_id(job), "deploy")["outputModelArn"]
@@ -111,7 +118,9 @@ class BedrockBackend(Backend):
         return self.deployment(job) or wanted
 
     def deployment(self, job: Job) -> Deployment | None:
-        """Return the job's deployment as it is now."""
+        """Return the job's deployment or imported model as it is now."""
+        if imports.is_import(job):
+            return imports.state(self._connect(job.connection), job)
         known = job.deployment or Deployment(name=job.id)
         found = self._connect(job.connection).deployment(known.name)
         if found is None:
@@ -124,7 +133,10 @@ class BedrockBackend(Backend):
         return known.model_copy(update=state)
 
     def undeploy(self, job: Job) -> None:
-        """Remove the job's deployment."""
+        """Remove the job's deployment, or its imported model."""
+        if imports.is_import(job):
+            imports.undeploy(self._connect(job.connection), job)
+            return
         self._connect(job.connection).undeploy(job.deployment.name if job.deployment else job.id)
 
     def generate(
@@ -195,6 +207,8 @@ def _generation(answer: Mapping[str, Any]) -> Generation:
 
 
 def _deployed(remote: Remote, job: Job) -> str:
+    if imports.is_import(job) and (arn := imports.model_arn(remote, job)):
+        return arn
     found = remote.deployment(job.deployment.name) if job.deployment else None
     if found is None or found["status"] != "Active":
         raise NotFound(

@@ -111,6 +111,33 @@ class Remote:
         with self._session.translated("undeploy"):
             self._is_there(lambda: self._reads.delete_custom_model_deployment(customModelDeploymentIdentifier=name))
 
+    def import_job(self, name: str) -> dict[str, Any] | None:
+        """Return the import of that name, None where there is none."""
+        with self._session.translated("deploy"):
+            try:
+                found: dict[str, Any] = self._reads.get_model_import_job(jobIdentifier=name)
+                return found
+            except Exception as error:
+                if error_code(error) == "ResourceNotFoundException":
+                    return None
+                raise
+
+    def import_model(self, body: Mapping[str, Any]) -> None:
+        """Begin an import with exactly one call; the same token twice is the same import."""
+        once = self._session.client("bedrock", once=True)
+        with self._session.translated("deploy"):
+            once.create_model_import_job(**body)
+
+    def has_imported(self, arn: str) -> bool:
+        """Whether an imported model is there."""
+        with self._session.translated("deploy"):
+            return self._is_there(lambda: self._reads.get_imported_model(modelIdentifier=arn))
+
+    def delete_imported(self, arn: str) -> None:
+        """Delete an imported model; one that is gone is no error."""
+        with self._session.translated("undeploy"):
+            self._is_there(lambda: self._reads.delete_imported_model(modelIdentifier=arn))
+
     def answer(self, model: str, conversation: Mapping[str, Any]) -> dict[str, Any]:
         """Let a model answer one conversation."""
         with self._session.translated("generate"):

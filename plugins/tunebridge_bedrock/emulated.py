@@ -7,6 +7,7 @@ import math
 import time
 from collections.abc import Callable, Mapping, Sequence
 from datetime import UTC, datetime
+from functools import partial
 from typing import Any
 
 from tunebridge.backend import Generation
@@ -26,6 +27,7 @@ BATCH_SIZE = 4
 """Rows per step where the service chooses and does not say how."""
 ECHOED = (
     "clientRequestToken",
+    "customizationConfig",
     "customizationType",
     "hyperParameters",
     "jobName",
@@ -35,6 +37,16 @@ ECHOED = (
     "vpcConfig",
 )
 SUMMARY = ("baseModelArn", "creationTime", "jobArn", "jobName", "lastModifiedTime", "status", "statusDetails")
+SHAPES_BY_TYPE = {
+    "CONTINUED_PRE_TRAINING": "pretraining",
+    "DISTILLATION": "distillation",
+    "REINFORCEMENT_FINE_TUNING": "rft",
+}
+"""Customization type -> shape of its rows; of the others the model decides."""
+ANSWERED_HERE = ("distillation", "rft")
+"""Shapes whose rows may lack the answer."""
+CONFIGS = {"DISTILLATION": "distillationConfig", "REINFORCEMENT_FINE_TUNING": "rftConfig"}
+"""Customization type -> the part of customizationConfig that belongs to it."""
 SCHEMA = "bedrock-conversation-2024"
 
 
@@ -135,15 +147,15 @@ def converse_answer(answer: Generation) -> dict[str, Any]:
     }
 
 
-def canonical_rows(text: bytes, shape: str) -> bytes:
+def canonical_rows(text: bytes, shape: str) -> list[dict[str, Any]]:
     """Return uploaded rows as the trainer reads them; ValueError, with the line, when the model takes one not."""
-    rows = []
+    rows: list[dict[str, Any]] = []
     for number, line in enumerate(text.splitlines(), start=1):
         try:
             rows.append(_READERS[shape](json.loads(line)))
         except (KeyError, TypeError, ValueError) as error:
             raise ValueError(f"Line {number} of the data is not what the model takes: {error!r}") from error
-    return b"".join(json.dumps(row).encode() + b"\n" for row in rows)
+    return rows
 
 
 def moment(seconds: float) -> datetime:
@@ -153,12 +165,12 @@ def moment(seconds: float) -> datetime:
 
 def _started(job: dict[str, Any], workshop: Workshop, content: Callable[[str], bytes]) -> dict[str, Any]:
     asked = job["asked"]
-    shape = model_for(asked["baseModelIdentifier"]).shape
     validators = asked.get("validationDataConfig", {}).get("validators", [])
     try:
-        train = canonical_rows(content(asked["trainingDataConfig"]["s3Uri"]), shape)
-        held_out = canonical_rows(content(validators[0]["s3Uri"]), shape) if validators else None
-        knobs = {**DEFAULTS, **asked.get("hyperParameters", {})}
+        train = _rows(asked, content(asked["trainingDataConfig"]["s3Uri"]), workshop)
+        held_out = _rows(asked, content(validators[0]["s3Uri"]), workshop) if validators else None
+        of_rft = asked.get("customizationConfig", {}).get("rftConfig", {}).get("hyperParameters", {})
+        knobs = {**DEFAULTS, **asked.get("hyperParameters", {}), **of_rft}
         hyperparameters = {"epochs": int(knobs["epochCount"]), "batch_size": int(knobs.get("batchSize", BATCH_SIZE))}
         started = workshop.start(job["number"], train, held_out, hyperparameters=hyperparameters)
     except (TuneBridgeError, ValueError) as error:
@@ -166,6 +178,27 @@ def _started(job: dict[str, Any], workshop: Workshop, content: Callable[[str], b
     for phase, word in (("validation", "Completed"), ("dataProcessing", "Completed"), ("training", "InProgress")):
         job = _with_phase(job, phase, word)
     return {**job, "workshop_id": started}
+
+
+def _rows(asked: Mapping[str, Any], text: bytes, workshop: Workshop) -> bytes:
+    """Return uploaded rows as the trainer reads them; where answers are missing, the base model's own stand in."""
+    kind = asked.get("customizationType", "FINE_TUNING")
+    shape = SHAPES_BY_TYPE.get(kind) or model_for(asked["baseModelIdentifier"]).shape
+    rows = canonical_rows(text, shape)
+    if shape in ANSWERED_HERE:
+        rows = workshop.with_answers(rows)
+    return b"".join(json.dumps(row).encode() + b"\n" for row in rows)
+
+
+def problem_of_request(asked: Mapping[str, Any]) -> str | None:
+    """Return what the service would say of a request that its model allows, None where it would accept it."""
+    kind, config = asked.get("customizationType", "FINE_TUNING"), asked.get("customizationConfig", {})
+    for own, part in CONFIGS.items():
+        if (kind == own) != (part in config):
+            return f"customizationConfig.{part} belongs to {own}, which needs it"
+    if kind == "REINFORCEMENT_FINE_TUNING" and "graderConfig" not in config["rftConfig"]:
+        return "graderConfig is required"
+    return f"customizationType {kind} cannot be created" if kind == "IMPORTED" else None
 
 
 def _with_phase(job: dict[str, Any], phase: str, word: str) -> dict[str, Any]:
@@ -195,11 +228,12 @@ def _text(blocks: Sequence[Mapping[str, Any]]) -> str:
     return "".join(block["text"] for block in blocks)
 
 
-def _of_converse(row: Any) -> dict[str, Any]:
+def _of_converse(row: Any, *, may_be_open: bool = False) -> dict[str, Any]:
     if row["schemaVersion"] != SCHEMA:
         raise ValueError(f"schemaVersion must be {SCHEMA}")
     roles = [turn["role"] for turn in row["messages"]]
-    if roles != ["user", "assistant"] * (len(roles) // 2) or not roles:
+    alternating = roles == (["user", "assistant"] * len(roles))[: len(roles)]
+    if not roles or not alternating or (roles[-1] == "user" and not may_be_open):
         raise ValueError("user and assistant must alternate, and the assistant comes last")
     return {"messages": [turn.model_dump(mode="json", exclude_none=True) for turn in conversation(row)]}
 
@@ -215,8 +249,25 @@ def _of_claude(row: Any) -> dict[str, Any]:
     return {"messages": [*system, *row["messages"]]}
 
 
+def _of_rft(row: Any) -> dict[str, Any]:
+    if row["messages"][-1]["role"] != "user":
+        raise ValueError("a prompt for a grader ends with the user")
+    told = row.get("reference_answer")
+    answer = told if isinstance(told, str) else json.dumps(told)
+    return {"messages": [*row["messages"], *([{"role": "assistant", "content": answer}] if told else [])]}
+
+
+def _of_text(row: Any) -> dict[str, Any]:
+    if row.keys() != {"input"} or not row["input"]:
+        raise ValueError("an input, and nothing else, is expected")
+    return {"text": row["input"]}
+
+
 _READERS: dict[str, Callable[[Any], dict[str, Any]]] = {
     "converse": _of_converse,
     "prompt_completion": _of_prompt,
     "claude": _of_claude,
+    "distillation": partial(_of_converse, may_be_open=True),
+    "rft": _of_rft,
+    "pretraining": _of_text,
 }

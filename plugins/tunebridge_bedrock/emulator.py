@@ -13,6 +13,7 @@ from tunebridge.testing.workshop import Workshop
 from tunebridge_aws.storage import Location
 from tunebridge_aws.wire import ACCOUNT_ID, Account, Unchecked, refusal, strange
 from tunebridge_bedrock import emulated
+from tunebridge_bedrock.emulated_imports import Imports
 
 BUCKET = "tunebridge-rehearsal"
 ROLE = f"arn:aws:iam::{ACCOUNT_ID}:role/rehearsal"
@@ -23,8 +24,10 @@ class Emulator:
     """Bedrock, S3 and STS of one account; everything it knows lies in its folder."""
 
     def __init__(self, folder: Path) -> None:
+        self.imports = Imports(folder, lambda: self.account)
         services = {
             "bedrock": {
+                **self.imports.operations,
                 "CreateModelCustomizationJob": self._create,
                 "GetModelCustomizationJob": self._get,
                 "ListModelCustomizationJobs": self._list,
@@ -42,7 +45,7 @@ class Emulator:
             services,
             creates="CreateModelCustomizationJob",
             quota_code="ServiceQuotaExceededException",
-            empty={"jobs": {}, "deployments": {}},
+            empty={"jobs": {}, "deployments": {}, "imports": {}},
         )
         self.faults, self._shelf, self._workshop = self.account.faults, self.account.shelf, Workshop(folder)
         self.account.buckets.create(BUCKET)
@@ -67,8 +70,8 @@ class Emulator:
     def _create(self, asked: dict[str, Any]) -> dict[str, Any]:
         for uri in (asked["trainingDataConfig"].get("s3Uri", ""), *_validators(asked)):
             self._content(uri)
-        if asked.get("customizationType", "FINE_TUNING") != "FINE_TUNING":
-            raise refusal("ValidationException", f"this emulator has no {asked['customizationType']}")
+        if problem := emulated.problem_of_request(asked):
+            raise refusal("ValidationException", problem)
         with self._shelf.opened() as state:
             for job in state["jobs"].values():
                 if job["asked"].get("clientRequestToken") == asked.get("clientRequestToken"):
@@ -169,8 +172,10 @@ class Emulator:
         return {}
 
     def _converse(self, asked: dict[str, Any]) -> dict[str, Any]:
-        workshop_id = None
-        if asked["modelId"].startswith("arn:"):
+        workshop_id, workshop = None, self._workshop
+        if ":imported-model/" in asked["modelId"]:
+            workshop = self.imports.workshop(asked["modelId"])
+        elif asked["modelId"].startswith("arn:"):
             _, deployment = self._deployment(asked["modelId"])
             workshop_id = self._job_of_model(deployment["modelArn"])["workshop_id"]
         limits = asked.get("inferenceConfig", {})
@@ -178,7 +183,7 @@ class Emulator:
             max_tokens=limits.get("maxTokens", 256), temperature=limits.get("temperature", 0.0)
         )
         try:
-            answer = self._workshop.answer(workshop_id, emulated.conversation(asked), parameters)
+            answer = workshop.answer(workshop_id, emulated.conversation(asked), parameters)
         except TuneBridgeError as error:
             raise refusal("ValidationException", str(error)) from None
         return emulated.converse_answer(answer)

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 CAPABILITIES = Capabilities(
     methods=frozenset(METHODS),
     adapters=frozenset({"lora"}),
-    dataset_kinds=frozenset({"sft", "prompt_only"}),
+    dataset_kinds=frozenset({"sft", "prompt_only", "text"}),
     fields=FIELDS,
     validation_data=True,
     cancel=True,

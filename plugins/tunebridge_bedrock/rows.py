@@ -1,4 +1,4 @@
-"""Canonical rows -> Bedrock's rows: Converse for Nova, prompt and completion, Claude 3 Haiku, graded prompts."""
+"""Canonical rows -> Bedrock's rows: Converse for Nova, prompt and completion, Claude 3 Haiku, prompts, texts."""
 
 from functools import partial
 
@@ -21,6 +21,8 @@ NOVA = Carries(
 )
 PROMPT = Carries(weight_zero=None)
 CLAUDE = Carries()
+PROMPTS = Carries()
+TEXT = Carries()
 GRADED = Carries(keys=frozenset({"reference", "metadata", "id", "split"}))
 
 
@@ -51,11 +53,19 @@ def rft(row: CanonicalRow, notes: Notes) -> Rows:
     return ({"reference_answer" if key == "reference" else key: value for key, value in built.items()},)
 
 
+def pretraining(row: CanonicalRow, notes: Notes) -> Rows:
+    """Build `{"input": ...}` for continued pre-training."""
+    (built,) = chat.text(row, notes, TEXT)
+    return ({"input": built["text"]},)
+
+
 SHAPES = {
     "converse": Shape("sft", partial(converse, carries=NOVA)),
     "prompt_completion": Shape("sft", prompt_completion),
     "claude": Shape("sft", claude),
     "rft": Shape("prompt_only", rft),
+    "distillation": Shape("prompt_only", partial(converse, carries=PROMPTS, last="user")),
+    "pretraining": Shape("text", pretraining),
 }
 
 

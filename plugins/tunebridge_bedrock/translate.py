@@ -13,7 +13,14 @@ from tunebridge_bedrock.models import Model, model_for
 from tunebridge_bedrock.options import BedrockOptions
 from tunebridge_bedrock.rows import SHAPES
 
-METHODS = {"sft": "FINE_TUNING", "reinforcement": "REINFORCEMENT_FINE_TUNING"}
+METHODS = {
+    "sft": "FINE_TUNING",
+    "continued_pretraining": "CONTINUED_PRE_TRAINING",
+    "distillation": "DISTILLATION",
+    "reinforcement": "REINFORCEMENT_FINE_TUNING",
+}
+OWN_SECTION = ("distillation", "reinforcement")
+"""Methods that need a section of their own name in the options."""
 JOB_TAG = "tunebridge-job"
 SENT_AS = {
     **CONNECTION,
@@ -23,11 +30,12 @@ SENT_AS = {
     "security_groups": "request.vpcConfig.securityGroupIds",
     "model_name": "request.customModelName",
     "hyperparameters": "own_hyperparameters",
+    "distillation": "request.customizationConfig.distillationConfig",
     "reinforcement": "request.customizationConfig.rftConfig",
 }
 RFT_KNOBS = "request.customizationConfig.rftConfig.hyperParameters"
-RFT = model_for("reinforcement")
-"""What the service model of boto3 says of every model's reinforcement fine-tuning."""
+OF_METHOD = {"reinforcement": model_for("reinforcement"), "continued_pretraining": model_for("pretraining")}
+"""Methods whose rows and bounds are the same for every model."""
 PLAIN = {
     "hyperparameters.epochs": "epochCount",
     "hyperparameters.batch_size": "batchSize",
@@ -48,16 +56,17 @@ def translate(spec: JobSpec, dataset: Dataset, capabilities: Capabilities) -> Pl
     """Return the plan of a job."""
     job = Translation(spec, dataset, backend="bedrock", capabilities=capabilities)
     known = model_for(job.base_model("request.baseModelIdentifier"))
-    method = job.choose("method.type", "request.customizationType", METHODS, default="sft")
+    method = job.choose("method.type", "request.customizationType", METHODS, default=job.method)
     options = job.options(BedrockOptions, SENT_AS)
     job.take("options.bedrock.prefix", "connection.prefix", default="tunebridge", source="the backend's default")
     if job.get("method.adapter.type") == "lora":
         job.accept("method.adapter.type", "the service keeps to itself what it trains; nothing is sent")
-    if (method == "reinforcement") != (options.reinforcement is not None):
-        job.refuse("options.bedrock.reinforcement", "it belongs to the method reinforcement, which needs it")
-    place = RFT_KNOBS if method == "reinforcement" else "hyperparameters"
+    for name in OWN_SECTION:
+        if (method == name) != (getattr(options, name) is not None):
+            job.refuse(f"options.bedrock.{name}", f"it belongs to the method {name}, which needs it")
+    place, known = RFT_KNOBS if method == "reinforcement" else "hyperparameters", OF_METHOD.get(method, known)
     for field, name in PLAIN.items():
-        _hyperparameter(job, RFT if method == "reinforcement" else known, field, f"{place}.{name}")
+        _hyperparameter(job, known, field, f"{place}.{name}")
     for name in options.hyperparameters or {}:
         if name in job.payload.get("hyperparameters", {}):
             job.refuse(
@@ -65,10 +74,7 @@ def translate(spec: JobSpec, dataset: Dataset, capabilities: Capabilities) -> Pl
             )
     if job.is_set("hyperparameters.warmup_ratio"):
         job.drop("hyperparameters.warmup_ratio", "warm-up is counted in steps; see options.bedrock.hyperparameters")
-    shape = RFT.shape if method == "reinforcement" else known.shape
-    job.payload["rows"] = {"shape": shape}
-    if dataset.kind in SHAPES[shape].kinds:
-        check_rows(job, SHAPES[shape])
+    _rows(job, known.shape if method != "distillation" or dataset.kind == "sft" else "distillation")
     return job.plan()
 
 
@@ -92,6 +98,14 @@ def request(payload: Mapping[str, Any], job_id: str, places: Mapping[str, str]) 
     if payload["connection"].get("kms_key_id"):
         body["customModelKmsKeyId"] = payload["connection"]["kms_key_id"]
     return body
+
+
+def _rows(job: Translation, shape: str) -> None:
+    job.payload["rows"] = {"shape": shape}
+    if job.dataset.kind in SHAPES[shape].kinds:
+        check_rows(job, SHAPES[shape])
+    else:
+        job.refuse("data.train", f"rows of kind {', '.join(SHAPES[shape].kinds)} are wanted, not {job.dataset.kind}")
 
 
 def _hyperparameter(job: Translation, known: Model, field: str, sent_as: str) -> None:

@@ -1,5 +1,6 @@
 """SageMaker as a backend: uploads, one create call under our own name, state and logs by cursor, results from S3."""
 
+import json
 import shutil
 import tempfile
 import time
@@ -20,17 +21,19 @@ from tunebridge.training.news import read_news, said_in
 from tunebridge_aws.errors import backend_error
 from tunebridge_aws.rows import write_rows
 from tunebridge_aws.storage import Location
-from tunebridge_sagemaker import endpoint, instances, results, serverless, training_job
+from tunebridge_sagemaker import endpoint, instances, jumpstart, results, serverless, training_job
 from tunebridge_sagemaker.client import JOB_TAG, PLAN_TAG, Remote, open_remote
 from tunebridge_sagemaker.follow import Cursor, Place, bill_event, line_events, transition_events
 from tunebridge_sagemaker.info import INFO
-from tunebridge_sagemaker.rows import SHAPES
+from tunebridge_sagemaker.rows import SHAPES, jumpstart_template
 from tunebridge_sagemaker.status import failure, job_status, status_word
 from tunebridge_sagemaker.translate import translate
 
 SETTLE_SECONDS = 10.0
 """How late CloudWatch may deliver a line; what is younger is told at the next poll."""
 LAST_LINES = 20
+CHANNELS = {"train": "training", "validation": "validation"}
+"""Split -> the catalogue's name of its channel."""
 CONTAINER = Path(__file__).parent / "container"
 """What runs in Amazon's containers, beside the trainer."""
 
@@ -54,17 +57,14 @@ class SageMakerBackend(Backend):
     def submit(self, plan: Plan, job: Job) -> str:
         """Upload what the job needs, then create it with one call under our own id as its name."""
         remote, home = self._connect(job.connection), _home(job)
-        if plan.connection["mode"] == "serverless":
-            request = _serverless_request(remote, plan, job, home)
-        else:
-            request = _training_request(remote, plan, job, home)
+        request = REQUESTS[plan.connection["mode"]](remote, plan, job, home)
         request["TrainingJobName"] = job.id
         request["OutputDataConfig"] = {"S3OutputPath": home.below("output").uri, **_key(job, "KmsKeyId")}
         machine = request.get("ResourceConfig")
         if machine and not instances.has_local_disks(machine["InstanceType"]):
             request["ResourceConfig"] = {**machine, **_key(job, "VolumeKmsKeyId")}
         tags = {**plan.payload.get("tags", {}), JOB_TAG: job.id, PLAN_TAG: plan.digest}
-        request["Tags"] = [{"Key": key, "Value": value} for key, value in tags.items()]
+        request["Tags"] = [*request.get("Tags", []), *({"Key": key, "Value": value} for key, value in tags.items())]
         return remote.create(request)
 
     def find(self, job: Job) -> str | None:
@@ -110,7 +110,8 @@ class SageMakerBackend(Backend):
         size = remote.storage.size(Location.parse(uri)) if uri else None
         if size is None:  # the address says where a result would be, not that it is there
             return models
-        kind = "model" if described.get("HyperParameters", {}).get("adapter.type") == "full" else "adapter"
+        is_whole = described.get("HyperParameters", {}).get("adapter.type", "full") == "full"  # a recipe's says nothing
+        kind = "model" if is_whole else "adapter"
         return [Artifact.model_validate({"kind": kind, "uri": uri, "size_bytes": size}), *models]
 
     def download(self, job: Job, artifact: Artifact, folder: Path) -> Path:
@@ -122,6 +123,8 @@ class SageMakerBackend(Backend):
             packed = self._connect(job.connection).storage.get(
                 Location.parse(artifact.uri), Path(name) / "model.tar.gz"
             )
+            if job.connection.get("mode") == "jumpstart":
+                return results.take_all(packed, folder)
             return results.take(packed, folder, artifact.digest)
 
     def quote(self, job: Job) -> Deployment:
@@ -213,12 +216,46 @@ def _training_request(remote: Remote, plan: Plan, job: Job, home: Location) -> d
 
 def _serverless_request(remote: Remote, plan: Plan, job: Job, home: Location) -> dict[str, Any]:
     model = remote.hub_model_arn(plan.payload.get("hub", serverless.PUBLIC_HUB), plan.base_model)
-    shape, places = SHAPES[plan.payload["rows"]["shape"]], {}
-    for split in ("train", "validation"):
-        if (job.folder / f"{split}.jsonl").exists():
-            path = write_rows(job.folder, split, shape, backend="sagemaker")
-            places[split] = remote.storage.put_file(path, home.below("input")).below(path.name).uri
+    places = {
+        split: remote.storage.put_file(path, home.below("input")).below(path.name).uri
+        for split, path in _written_rows(plan, job).items()
+    }
     return serverless.complete(plan.payload, model, places)
+
+
+def _jumpstart_request(remote: Remote, plan: Plan, job: Job, home: Location) -> dict[str, Any]:
+    channels = {}
+    for split, path in _written_rows(plan, job).items():
+        folder = job.folder / "upload" / CHANNELS[split]
+        folder.mkdir(exist_ok=True)
+        path.rename(folder / path.name)
+        (folder / "template.json").write_text(json.dumps(jumpstart_template()))
+        channels[CHANNELS[split]] = remote.storage.put_folder(folder, home.below("input", folder.name)).uri
+    place = {
+        "region": str(job.connection["region"]),
+        "bucket": home.bucket,
+        "prefix": home.key,
+        "output": home.below("output").uri,
+    }
+    return jumpstart.complete(plan.payload, remote.compose(jumpstart.asked_of_sdk(plan.payload, channels, place)))
+
+
+def _written_rows(plan: Plan, job: Job) -> dict[str, Path]:
+    """Write each split in the shape that the plan names and return the files."""
+    shape = SHAPES[plan.payload["rows"]["shape"]]
+    return {
+        split: write_rows(job.folder, split, shape, backend="sagemaker")
+        for split in ("train", "validation")
+        if (job.folder / f"{split}.jsonl").exists()
+    }
+
+
+REQUESTS: Mapping[str, Callable[[Remote, Plan, Job, Location], dict[str, Any]]] = {
+    "training_job": _training_request,
+    "serverless": _serverless_request,
+    "jumpstart": _jumpstart_request,
+}
+"""Mode -> what uploads the job's files and returns its request."""
 
 
 def _news(

@@ -1,13 +1,18 @@
 """The only importer of boto3's results: what the backend asks of SageMaker, in plain values."""
 
 import json
+import os
+import subprocess
+import sys
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
 from functools import cached_property
+from importlib.resources import as_file, files
+from importlib.util import find_spec
 from typing import Any
 
-from tunebridge.errors import InvalidRequest, NotFound
-from tunebridge_aws.errors import error_code
+from tunebridge.errors import InvalidRequest, MissingDependency, NotFound
+from tunebridge_aws.errors import BY_CODE, error_code
 from tunebridge_aws.session import Session, connect
 from tunebridge_aws.storage import Storage
 from tunebridge_sagemaker.follow import Line, Place, after
@@ -16,6 +21,7 @@ JOB_TAG, PLAN_TAG = "tunebridge-job", "tunebridge-plan"
 LOG_GROUP = "/aws/sagemaker/TrainingJobs"
 TAKEN = ("ResourceInUse", "ResourceInUseException", "ConflictException")
 LINES_PER_PAGE = 10_000
+COMPOSE_SECONDS = 300
 
 
 def open_remote(connection: Mapping[str, Any]) -> "Remote":
@@ -115,6 +121,41 @@ class Remote:
         with self._session.translated("submit"):
             found = self._reads.describe_hub_content(HubName=hub, HubContentType="Model", HubContentName=name)
             return str(found["HubContentArn"])
+
+    def compose(self, asked: Mapping[str, Any]) -> dict[str, Any]:
+        """Return the request that the SageMaker SDK makes of a catalogue model, in a process of its own.
+
+        `asked` is what `catalogue.compose` takes. Nothing is created; MissingDependency where there is no SDK.
+        """
+        if find_spec("sagemaker") is None:
+            raise MissingDependency("sagemaker", backend="sagemaker", extra="jumpstart")
+        with as_file(files(__package__).joinpath("sdk.yaml")) as settings:
+            switches = {
+                "SAGEMAKER_USER_CONFIG_OVERRIDE": str(settings),
+                "SAGEMAKER_ADMIN_CONFIG_OVERRIDE": str(settings),
+                "SAGEMAKER_VALIDATE_ROLE": "false",
+            }
+            done = subprocess.run(
+                [sys.executable, "-m", "tunebridge_sagemaker.catalogue"],
+                input=json.dumps(asked),
+                env={**os.environ, **self._session.environment(), **switches},
+                capture_output=True,
+                text=True,
+                timeout=COMPOSE_SECONDS,
+                check=False,
+            )
+        if done.returncode:
+            raise InvalidRequest(
+                f"the SageMaker SDK ended with {done.stderr.strip()[-500:]!r}. Reinstall tunebridge[jumpstart].",
+                backend="sagemaker",
+                operation="submit",
+            )
+        said = json.loads(done.stdout)
+        if "request" not in said:
+            kind = BY_CODE.get(said["code"], InvalidRequest)
+            raise kind(f"{said['message'].rstrip('.')}. Correct the job.", backend="sagemaker", operation="submit")
+        request: dict[str, Any] = said["request"]
+        return request
 
     def make(self, things: Mapping[str, Mapping[str, Any]]) -> None:
         """Make what an endpoint consists of, each with one call; what is there already is left as it is."""

@@ -88,6 +88,11 @@ def described(record: Mapping[str, Any], machine: Mapping[str, Any]) -> dict[str
     }
     if "training_start" in machine:
         answer["TrainingStartTime"] = moment(machine["training_start"])
+    if machine.get("metrics"):
+        answer["FinalMetricDataList"] = [
+            {"MetricName": found["name"], "Value": found["value"], "Timestamp": moment(found["at"])}
+            for found in machine["metrics"]
+        ]
     if "failure" in machine:
         answer["FailureReason"] = machine["failure"]
     if "ended" in machine:

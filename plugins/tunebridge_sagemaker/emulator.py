@@ -16,7 +16,7 @@ from tunebridge.testing.shelf import take
 from tunebridge.testing.workshop import Workshop
 from tunebridge_aws.storage import Location
 from tunebridge_aws.wire import ACCOUNT_ID, Account, Operation, refusal, strange
-from tunebridge_sagemaker import emulated, recipes
+from tunebridge_sagemaker import emulated, emulated_catalogue, recipes
 from tunebridge_sagemaker.emulated_hosting import Hosting
 from tunebridge_sagemaker.machine import BREAK, INTERRUPT, JOB_FILE, STATE_FILE, STOP
 
@@ -58,6 +58,7 @@ class Emulator:
         self._workshop = Workshop(folder)
         self._machines: dict[str, subprocess.Popen[bytes]] = {}
         self.account.buckets.create(BUCKET)
+        emulated_catalogue.stock(self.account.buckets)
 
     def start(self) -> "Emulator":
         """Begin to answer."""
@@ -149,8 +150,8 @@ class Emulator:
         return {"Tags": record["request"].get("Tags", [])}
 
     def _describe_hub_content(self, asked: dict[str, Any]) -> dict[str, Any]:
-        found = recipes.hub_content(asked["HubContentName"])
-        if found is None:
+        found = emulated_catalogue.hub_content(asked["HubContentName"])
+        if found is None or asked["HubContentType"] != "Model":
             raise refusal("ResourceNotFound", f"Hub content {asked['HubContentName']} does not exist.")
         return found
 

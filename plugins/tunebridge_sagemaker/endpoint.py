@@ -86,7 +86,9 @@ def generations(answer: Mapping[str, Any]) -> list[Generation]:
 def check_deployable(described: Mapping[str, Any]) -> None:
     """Refuse what an endpoint of ours could not load."""
     channels = [channel["ChannelName"] for channel in described.get("InputDataConfig", [])]
-    if "ServerlessJobConfig" in described:
+    if "run" not in channels and "ServerlessJobConfig" not in described:
+        why = "a model of the catalogue has containers of its own. Deploy it from the console or by the SageMaker SDK."
+    elif "ServerlessJobConfig" in described:
         why = "a serverless job leaves a model package. Deploy it from the console or by the SageMaker SDK."
     elif "model" in channels and described.get("HyperParameters", {}).get("adapter.type") != "full":
         why = "the adapter's base model lies in your bucket, which the endpoint does not get. Download the adapter."

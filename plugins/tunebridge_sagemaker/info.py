@@ -14,9 +14,9 @@ if TYPE_CHECKING:
     from tunebridge.testing.case import BackendCase
 
 CAPABILITIES = Capabilities(
-    methods=frozenset(METHODS),
+    methods=frozenset({*METHODS, "reinforcement"}),
     adapters=frozenset({"lora", "full"}),
-    dataset_kinds=ROW_KINDS,
+    dataset_kinds=ROW_KINDS | {"prompt_only"},
     dataset_features=frozenset({"tools", "weight", "name"}),
     fields=FIELDS,
     validation_data=True,

@@ -29,6 +29,8 @@ STOP, INTERRUPT, BREAK = "stop", "interrupt", "break"
 GRACE_SECONDS = 120.0
 """Time between SIGTERM and SIGKILL."""
 LOOK_SECONDS = 0.05
+DRIVERS = "sm_drivers"
+"""Channel with the SageMaker SDK's own scripts, which name the container's folders."""
 SPOT_SHARE = 0.3
 """Share of the training time that is billed on spot capacity; the real one depends on the market."""
 INTERRUPT_AT = 0.5
@@ -52,8 +54,22 @@ class Machine:
         while not self._attempt():
             self._say("Interrupted", "Spot capacity was reclaimed; waiting for other capacity")
         self._state["ended"] = time.time()
+        self._state["metrics"] = self._final_metrics()
         self._write()
         shutil.rmtree(self._folder / "opt", ignore_errors=True)
+
+    def _final_metrics(self) -> list[dict[str, Any]]:
+        """Return the last value that each metric definition finds in the log."""
+        lines = [
+            json.loads(line) for log in sorted(self._folder.glob("logs/*")) for line in log.read_text().splitlines()
+        ]
+        found = []
+        for metric in self._request["AlgorithmSpecification"].get("MetricDefinitions", []):
+            values = [(re.search(metric["Regex"], line["message"]), line["timestamp"]) for line in lines]
+            told = [(match[1], at) for match, at in values if match]
+            if told:
+                found.append({"name": metric["Name"], "value": float(told[-1][0]), "at": told[-1][1] / 1000})
+        return found
 
     def _attempt(self) -> bool:
         """Use one machine; False when it was taken away before the end."""
@@ -110,10 +126,22 @@ class Machine:
             self._state["replaced"] = replaced
         for name in ("model", "output/data", "input/config"):
             (self._opt / name).mkdir(parents=True, exist_ok=True)
-        config = self._opt / "input" / "config" / "hyperparameters.json"
-        config.write_text(json.dumps(self._request.get("HyperParameters", {})))
+        for name, content in self._configuration().items():
+            (self._opt / "input" / "config" / f"{name}.json").write_text(json.dumps(content))
         if "CheckpointConfig" in self._request:
             self._fetch(self._request["CheckpointConfig"]["S3Uri"], self._checkpoints())
+
+    def _configuration(self) -> dict[str, Any]:
+        """Return what a container finds below `input/config`, by name."""
+        machine = self._request["ResourceConfig"]["InstanceType"]
+        host = {"current_host": "algo-1", "current_instance_type": machine, "hosts": ["algo-1"]}
+        channels = [channel["ChannelName"] for channel in self._request["InputDataConfig"]]
+        mode = {"TrainingInputMode": "File", "S3DistributionType": "FullyReplicated", "RecordWrapperType": "None"}
+        return {
+            "hyperparameters": self._request.get("HyperParameters", {}),
+            "resourceconfig": {**host, "network_interface_name": "eth0"},
+            "inputdataconfig": dict.fromkeys(channels, mode),
+        }
 
     def _work(self) -> tuple[int, str | None]:
         """Run the container and return its exit code and why it was ended, None when it ended by itself."""
@@ -179,15 +207,17 @@ class Machine:
         assert process.stdout
         with log.open("w") as file:
             for line in process.stdout:
-                record = {"timestamp": int(time.time() * 1000), "message": line.decode(errors="replace").rstrip("\n")}
-                file.write(json.dumps(record) + "\n")
-                file.flush()
+                message = line.decode(errors="replace").rstrip("\r\n")
+                if message:  # CloudWatch has no empty lines
+                    file.write(json.dumps({"timestamp": int(time.time() * 1000), "message": message}) + "\n")
+                    file.flush()
 
     def _environment(self) -> dict[str, str]:
         mine = {name: os.environ[name] for name in ("HOME", "LANG", "OMP_NUM_THREADS") if name in os.environ}
         path = f"{Path(sys.executable).parent}:{os.environ.get('PATH', '')}"
         theirs = {key: self._mapped(value) for key, value in self._request.get("Environment", {}).items()}
-        return {**mine, "PATH": path, "HF_HUB_OFFLINE": "1", **theirs}
+        job = {"TRAINING_JOB_NAME": self._request["TrainingJobName"]}
+        return {**mine, **job, "PATH": path, "HF_HUB_OFFLINE": "1", **theirs}
 
     def _mapped(self, text: str) -> str:
         """Return a text with the container's `/opt/ml` where it really is."""
@@ -213,9 +243,11 @@ class Machine:
         place = Location.parse(uri)
         target.mkdir(parents=True, exist_ok=True)
         for key in self._buckets.keys(place.bucket, place.key):
-            copy = target / key.removeprefix(place.key).lstrip("/")
+            copy = target / (key.removeprefix(place.key).lstrip("/") or key.rpartition("/")[2])
             copy.parent.mkdir(parents=True, exist_ok=True)
             shutil.copy2(self._buckets.path(place.bucket, key), copy)
+            if target.name == DRIVERS and copy.suffix in (".py", ".sh"):
+                copy.write_text(self._mapped(copy.read_text()))
 
     def _upload(self) -> None:
         packed = self._folder / "model.tar.gz"

@@ -15,7 +15,7 @@ class SageMakerOptions(TrainerOptions, AmazonOptions):
 
     mode: Mode = "training_job"
     """`training_job`: our trainer on a rented machine; `serverless`: Amazon's own recipes, billed by token;
-    `jumpstart`: the catalogue's training scripts (not offered yet)."""
+    `jumpstart`: a model of the catalogue by its own training script, which needs the extra `jumpstart`."""
     instance_type: Annotated[str, Field(pattern=r"^ml\.[a-z0-9-]+\.[a-z0-9]+$")] | None = None
     """Machine to rent; unset: the smallest with a GPU that fits the model, by its name."""
     image_uri: str | None = None
@@ -39,15 +39,21 @@ class SageMakerOptions(TrainerOptions, AmazonOptions):
     endpoint_instance_type: Annotated[str, Field(pattern=r"^ml\.[a-z0-9-]+\.[a-z0-9]+$")] | None = None
     """Machine of an endpoint that `tunebridge deploy` makes; unset: that of the training."""
     accept_eula: bool | None = None
-    """Serverless: your word that you accept the model's licence; it is never given for you."""
+    """Serverless, jumpstart: your word that you accept the model's licence; it is never given for you."""
     model_package_group_arn: str | None = None
     """Serverless: the group in which the tuned model is registered; needed there."""
+    model_version: str | None = None
+    """Jumpstart: version of the model in the catalogue; unset: the newest."""
     hub: str | None = None
-    """Serverless: hub of the base model; unset: Amazon's public one."""
+    """Serverless, jumpstart: hub of the base model; unset: Amazon's public one."""
     sequence_length: Annotated[str, Field(pattern=r"^\d+K$")] | None = None
     """Serverless: tokens per row, such as `4K`; unset: from hyperparameters.max_length or the recipe."""
+    technique: Literal["RLVR", "RLAIF"] | None = None
+    """Serverless, method `reinforcement`: rewards by a function of yours (RLVR) or by a model that judges (RLAIF)."""
+    evaluator_arn: Annotated[str, Field(pattern=r"^arn:aws[a-z-]*:(sagemaker|lambda):.+$")] | None = None
+    """Serverless, method `reinforcement`: the reward function or the judge's prompt; unset: the recipe's own."""
     recipe: dict[str, str] | None = None
-    """Serverless: hyperparameters of the model's recipe, in the service's own words; they are sent as they are."""
+    """Serverless, jumpstart: hyperparameters of the model's recipe, in its own words; they are sent as they are."""
 
     @model_validator(mode="after")
     def _waits_for_spot(self) -> "SageMakerOptions":

@@ -1,5 +1,6 @@
-"""The emulator's serverless jobs: a hub with a few models, and recipes that the workshop really trains."""
+"""The emulator's serverless jobs: recipes that the workshop really trains."""
 
+import json
 import time
 from collections.abc import Callable, Mapping
 from typing import Any
@@ -9,11 +10,10 @@ from tunebridge.job import Job, JobStatus
 from tunebridge.testing.workshop import Workshop
 from tunebridge_aws.wire import ACCOUNT_ID, REGION
 from tunebridge_sagemaker.emulated import moment
-from tunebridge_sagemaker.serverless import PUBLIC_HUB
+from tunebridge_sagemaker.emulated_catalogue import MODELS
 
-HUB = f"arn:aws:sagemaker:{REGION}:aws:hub"
-MODELS = {"huggingface-reasoning-qwen3-1-7b": False, "meta-textgeneration-llama-3-8b": True}
-"""Models of the emulated hub, and whether their licence must be accepted."""
+REWARDED = ("RLVR", "RLAIF")
+"""Techniques whose rewards no emulator can give: supervised training on the rewarded answers stands in."""
 DEFAULTS = {"max_epochs": "2", "global_batch_size": "4"}
 MESSAGES = {
     "Downloading": "Downloading input data",
@@ -23,25 +23,6 @@ MESSAGES = {
     "Failed": "Training job failed",
     "Stopped": "Training job stopped",
 }
-
-
-def hub_content(name: str) -> dict[str, Any] | None:
-    """Return a model of the hub as DescribeHubContent does, None where there is none."""
-    if name not in MODELS:
-        return None
-    arn = f"arn:aws:sagemaker:{REGION}:aws:hub-content/{PUBLIC_HUB}/Model/{name}/1.0.0"
-    return {
-        "HubContentName": name,
-        "HubContentArn": arn,
-        "HubContentVersion": "1.0.0",
-        "HubContentType": "Model",
-        "DocumentSchemaVersion": "2.3.0",
-        "HubName": PUBLIC_HUB,
-        "HubArn": f"{HUB}/{PUBLIC_HUB}",
-        "HubContentDocument": "{}",
-        "HubContentStatus": "Available",
-        "CreationTime": moment(0),
-    }
 
 
 def problem_of_serverless(request: Mapping[str, Any]) -> str | None:
@@ -54,7 +35,10 @@ def problem_of_serverless(request: Mapping[str, Any]) -> str | None:
         return f"To use {name} you must accept its end-user license agreement: set AcceptEula"
     if "ModelPackageConfig" not in request:
         return "ModelPackageConfig is required for serverless jobs"
-    return None if "CustomizationTechnique" in config else "CustomizationTechnique is required for FineTuning"
+    technique = config.get("CustomizationTechnique")
+    if technique not in REWARDED and "EvaluatorArn" in config:
+        return "EvaluatorArn belongs to RLVR and RLAIF"
+    return None if technique else "CustomizationTechnique is required for FineTuning"
 
 
 def move(record: dict[str, Any], workshop: Workshop, content: Callable[[str], bytes], *, stop: bool) -> dict[str, Any]:
@@ -87,17 +71,30 @@ def _started(
         for channel in request["InputDataConfig"]
     }
     known = {**DEFAULTS, **request.get("HyperParameters", {})}
-    method = {"SFT": "sft", "DPO": "dpo"}.get(request["ServerlessJobConfig"]["CustomizationTechnique"], "reinforcement")
+    technique = request["ServerlessJobConfig"]["CustomizationTechnique"]
     knobs = {"epochs": float(known["max_epochs"]), "batch_size": int(known["global_batch_size"])}
     record = _said({**record, "machine": {**machine, "training_start": time.time()}}, "Downloading")
     name = request["TrainingJobName"]
     try:
-        started = workshop.start(
-            name, files["train"], files.get("validation"), hyperparameters=knobs, method={"type": method}
-        )
-    except TuneBridgeError as error:
+        if technique in REWARDED:
+            files = {split: _rewarded(text, workshop) for split, text in files.items()}
+        method = {"type": "dpo" if technique == "DPO" else "sft"}
+        started = workshop.start(name, files["train"], files.get("validation"), hyperparameters=knobs, method=method)
+    except (KeyError, TypeError, ValueError, TuneBridgeError) as error:
         return _ended(record, "Failed", "Failed", failure=f"ClientError: {error}")
     return _said({**record, "workshop_id": started}, "Training")
+
+
+def _rewarded(text: bytes, workshop: Workshop) -> bytes:
+    """Return prompts with the answers that get a reward: the reference, or where there is none the model's own."""
+    rows = []
+    for line in text.splitlines():
+        row = json.loads(line)
+        told = row.get("reward_model", {}).get("ground_truth", row.get("reference_answer"))
+        answer = told if isinstance(told, str) else json.dumps(told)
+        turns = row.get("prompt") or row["messages"]
+        rows.append({"messages": [*turns, *([{"role": "assistant", "content": answer}] if told else [])]})
+    return b"".join(json.dumps(row).encode() + b"\n" for row in workshop.with_answers(rows))
 
 
 def _followed(record: dict[str, Any], seen: Job, workshop: Workshop) -> dict[str, Any]:

@@ -48,6 +48,17 @@ def take(archive: Path, folder: Path, expected_digest: str | None) -> Path:
     return target
 
 
+def take_all(archive: Path, folder: Path) -> Path:
+    """Unpack an archive that a recipe of the catalogue left, which says no digest, and return where it is."""
+    target = folder / MODEL_FOLDER
+    if target.exists():
+        raise StoreError(f"{target} exists already. Choose another folder.")
+    with tempfile.TemporaryDirectory(dir=folder, prefix=".unpacked-") as name:
+        unpack(archive, Path(name) / MODEL_FOLDER)
+        shutil.move(Path(name) / MODEL_FOLDER, target)
+    return target
+
+
 def _suspicious(archive: Path, member: str) -> StoreError:
     return StoreError(
         f"{archive.name} was not unpacked: {member!r} is no plain file in it, or it is too large. Look at it by hand."

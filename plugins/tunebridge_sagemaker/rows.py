@@ -1,4 +1,4 @@
-"""Canonical rows -> SageMaker's rows: serverless customization, Nova, JumpStart's templates."""
+"""Canonical rows -> SageMaker's rows: serverless customization, Nova, graded prompts, JumpStart's templates."""
 
 from dataclasses import replace
 from functools import partial
@@ -25,6 +25,7 @@ NOVA = Carries(
     parts=None,
 )
 NOVA_PREFERENCE = replace(NOVA, keys=frozenset(), tools="X-tools", reasoning="L-reasoning")
+GRADED = Carries(keys=frozenset({"reference", "metadata", "id"}))
 JUMPSTART = Carries(keys=frozenset({"id", "metadata", "reference", "split"}), weight_zero=None)
 
 
@@ -35,6 +36,26 @@ def serverless_dpo(row: CanonicalRow, notes: Notes) -> Rows:
     require_last(turns, ("user",), notes)
     preferred, rejected = carried_answers(row, SERVERLESS, notes)
     return ({"chosen": [*turns, *preferred], "rejected": [*turns, *rejected]},)
+
+
+def serverless_rl(row: CanonicalRow, notes: Notes) -> Rows:
+    """Build `{"prompt": [...], "reward_model": {"style": "rule", "ground_truth": ...}}` (VERL) that ends with the user.
+
+    The reference is what a reward function compares with; metadata goes to `extra_info`.
+    """
+    (built,) = chat.prompt(row, notes, GRADED)
+    kept = {"id": built["id"]} if "id" in built else {}
+    if "reference" in built:
+        kept["reward_model"] = {"style": "rule", "ground_truth": built["reference"]}
+    if "metadata" in built:
+        kept["extra_info"] = built["metadata"]
+    return ({"prompt": built["messages"], **kept},)
+
+
+def nova_rl(row: CanonicalRow, notes: Notes) -> Rows:
+    """Build `{"messages": [...], "reference_answer": ...}` that ends with the user; a reward function sees both."""
+    (built,) = chat.prompt(row, notes, GRADED)
+    return ({"reference_answer" if key == "reference" else key: value for key, value in built.items()},)
 
 
 def jumpstart(row: CanonicalRow, notes: Notes) -> Rows:
@@ -60,6 +81,8 @@ SHAPES: dict[str, Shape] = {
     "serverless_dpo": Shape("preference", serverless_dpo),
     "nova_sft": Shape("sft", partial(converse, carries=NOVA)),
     "nova_dpo": Shape("preference", partial(converse_preference, carries=NOVA_PREFERENCE)),
+    "serverless_rl": Shape("prompt_only", serverless_rl),
+    "nova_rl": Shape("prompt_only", nova_rl),
     "jumpstart": Shape("sft", jumpstart),
 }
 

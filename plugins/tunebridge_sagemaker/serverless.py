@@ -9,6 +9,8 @@ from tunebridge_sagemaker.options import SageMakerOptions
 from tunebridge_sagemaker.rows import SHAPES
 
 TECHNIQUES = {"sft": "SFT", "dpo": "DPO"}
+SUFFIXES = {"sft": "sft", "dpo": "dpo", "reinforcement": "rl"}
+"""Method -> last part of the names of its shapes."""
 PUBLIC_HUB = "SageMakerPublicHub"
 TOKENS_PER_K = 1024
 SENT_AS = {
@@ -16,6 +18,8 @@ SENT_AS = {
     "model_package_group_arn": "request.ModelPackageConfig.ModelPackageGroupArn",
     "hub": "hub",
     "sequence_length": "request.ServerlessJobConfig.SequenceLength",
+    "technique": "request.ServerlessJobConfig.CustomizationTechnique",
+    "evaluator_arn": "request.ServerlessJobConfig.EvaluatorArn",
     "recipe": "recipe",
 }
 PLAIN = {
@@ -39,7 +43,7 @@ FIELDS = frozenset(
 def translate(job: Translation, options: SageMakerOptions) -> None:
     """Send a customization by one of Amazon's recipes."""
     model = job.base_model("base_model")
-    method = job.choose("method.type", "request.ServerlessJobConfig.CustomizationTechnique", TECHNIQUES, default="sft")
+    method = _method(job, options)
     _adapter(job)
     job.payload["request"].setdefault("ServerlessJobConfig", {})["JobType"] = "FineTuning"
     _hyperparameters(job)
@@ -66,6 +70,19 @@ def complete(payload: Mapping[str, Any], model_arn: str, places: Mapping[str, st
 def is_nova(model: str) -> bool:
     """Whether a model is one of Amazon's own, which take rows of the Converse dialect."""
     return "nova" in model.lower()
+
+
+def _method(job: Translation, options: SageMakerOptions) -> str:
+    """Say the technique: that of the method, or for reinforcement the one that the options name."""
+    if job.method != "reinforcement":
+        for name in ("technique", "evaluator_arn"):
+            if getattr(options, name) is not None:
+                job.refuse(f"options.sagemaker.{name}", "it belongs to the method reinforcement; remove it")
+        return job.choose("method.type", SENT_AS["technique"], TECHNIQUES, default=job.method)
+    if options.technique is None:
+        job.refuse("options.sagemaker.technique", "reinforcement is RLVR or RLAIF; set it")
+    job.accept("method.type", "options.sagemaker.technique says how answers are rewarded")
+    return "reinforcement"
 
 
 def _adapter(job: Translation) -> None:
@@ -105,14 +122,14 @@ def _sequence_length(job: Translation) -> None:
 
 
 def _rows(job: Translation, model: str, method: str) -> None:
-    if method not in TECHNIQUES:
+    if method not in SUFFIXES:
         return
-    name = f"{'nova' if is_nova(model) else 'serverless'}_{method}"
+    name = f"{'nova' if is_nova(model) else 'serverless'}_{SUFFIXES[method]}"
     job.payload["rows"] = {"shape": name}
     if job.dataset.kind in SHAPES[name].kinds:
         check_rows(job, SHAPES[name])
 
 
 def _source(uri: str, shape: str) -> dict[str, str]:
-    kind = "Converse" if shape.startswith("nova") else "S3Prefix"
+    kind = "Converse" if shape in ("nova_sft", "nova_dpo") else "S3Prefix"
     return {"S3DataType": kind, "S3Uri": uri, "S3DataDistributionType": "FullyReplicated"}

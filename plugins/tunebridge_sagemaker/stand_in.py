@@ -13,6 +13,8 @@ from tunebridge.training.sources import packaged_nano
 
 def stand_in(channels: Path) -> str | None:
     """Let the uploaded run train the shipped model where it names one of a hub; return the name of that one."""
+    if not (channels / "run" / "run.tar.gz").exists():  # somebody else's container, or one of the catalogue
+        return None
     with tempfile.TemporaryDirectory() as name:
         run, source = Path(name) / "run", Path(name) / "source"
         _unpack(channels / "run" / "run.tar.gz", run)

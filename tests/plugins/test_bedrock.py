@@ -162,18 +162,85 @@ def test_rows_that_the_service_refuses_fail_the_job_with_the_line(emulator: Emul
 GRADER = {"graderConfig": {"lambdaGrader": {"lambdaArn": "arn:aws:lambda:us-east-1:123456789012:function:grade"}}}
 
 
-def test_reinforcement_is_passed_through_as_the_service_wants_it(emulator: Emulator, tmp_path: Path) -> None:
-    store, backend, data = Store(tmp_path / "store"), connected(emulator), small_dataset(kind="prompt_only")
-    fields = {**JOB, "method": "reinforcement", "hyperparameters": {"epochs": 3, "batch_size": 16}}
-    without = backend.plan(JobSpec.model_validate(fields), data)
-    assert "options.bedrock.reinforcement" in {line.field for line in without.refused}
-    spec = JobSpec.model_validate({**fields, "options": {"bedrock": {**STAND_INS, "reinforcement": GRADER}}})
-    made = backend.plan(spec, data)
-    knobs = {"epochCount": 3, "batchSize": 16}
-    assert made.payload["request"]["customizationConfig"] == {"rftConfig": {**GRADER, "hyperParameters": knobs}}
-    # The request passes the service's model; the emulator itself trains supervised jobs only, and says so.
-    with pytest.raises(InvalidRequest, match="has no REINFORCEMENT_FINE_TUNING"):
-        submit.submit(store, backend, made, data)
+TEACHER = {"teacherModelConfig": {"teacherModelIdentifier": "amazon.nova-pro-v1:0"}}
+
+
+@pytest.mark.parametrize(
+    ("method", "kind", "base_model", "options", "sent"),
+    [
+        (
+            "reinforcement",
+            "prompt_only",
+            "amazon.nova-lite-v1:0",
+            {"reinforcement": {**GRADER, "hyperParameters": {"trainingSamplePerPrompt": 4}}},
+            {"rftConfig": {**GRADER, "hyperParameters": {"trainingSamplePerPrompt": 4, "epochCount": 3}}},
+        ),
+        ("distillation", "prompt_only", LLAMA, {"distillation": TEACHER}, {"distillationConfig": TEACHER}),
+        ("continued_pretraining", "text", "amazon.titan-text-express-v1", {}, None),
+    ],
+)
+@pytest.mark.parametrize("whole", [False, pytest.param(True, marks=pytest.mark.slow)])
+def test_other_methods_go_in_the_services_words(
+    method: str,
+    kind: str,
+    base_model: str,
+    options: dict[str, Any],
+    sent: dict[str, Any] | None,
+    whole: bool,
+    emulator: Emulator,
+    tmp_path: Path,
+) -> None:
+    store, backend, data = Store(tmp_path / "store"), connected(emulator), small_dataset(kind=kind)
+    fields = {**JOB, "base_model": base_model, "method": method, "hyperparameters": {"epochs": 3}}
+    if options:
+        without = backend.plan(JobSpec.model_validate(fields), data)
+        assert f"options.bedrock.{method}" in {line.field for line in without.refused}
+    made = backend.plan(JobSpec.model_validate({**fields, "options": {"bedrock": {**STAND_INS, **options}}}), data)
+    job = submit.submit(store, backend, made, data)
+    (record,) = emulator.jobs().values()
+    assert record["asked"].get("customizationConfig") == sent
+    for _ in watch.watch(store, backend, job.id, timeout_seconds=200) if whole else ():
+        pass
+    ended = store.get(job.id)
+    assert ended.status == (JobStatus.succeeded if whole else JobStatus.queued), ended.error
+    assert len(backend.artifacts(ended)) == whole
+
+
+@pytest.mark.parametrize(
+    ("changes", "says"),
+    [
+        ({"customizationType": "DISTILLATION"}, "distillationConfig belongs to DISTILLATION"),
+        ({"customizationConfig": {"rftConfig": GRADER}}, "rftConfig belongs to REINFORCEMENT"),
+        ({"customizationConfig": {"rftConfig": {"hyperParameters": {"batchSize": 513}}}}, "less than or equal to 512"),
+        ({"customizationType": "IMPORTED"}, "IMPORTED cannot be created"),
+        ({"customizationType": "SOMETHING"}, "is not one of the enum values"),
+        ({"jobName": "bad name"}, "does not satisfy the pattern"),
+    ],
+)
+def test_what_the_service_refuses_the_emulator_refuses(
+    changes: dict[str, Any], says: str, emulator: Emulator, tmp_path: Path
+) -> None:
+    submitted(emulator, tmp_path)
+    (record,) = emulator.jobs().values()
+    asked = {**record["asked"], "jobName": "another", "clientRequestToken": "another", **changes}
+    with pytest.raises(InvalidRequest, match=says):
+        connected(emulator)._connect({}).create(asked)
+    assert len(emulator.jobs()) == 1
+
+
+@pytest.mark.parametrize(
+    ("fields", "options", "kind", "field"),
+    [
+        ({}, {"distillation": TEACHER}, "sft", "options.bedrock.distillation"),
+        ({"method": "continued_pretraining"}, {}, "sft", "data.train"),
+        ({"method": "sft"}, {}, "text", "data.train"),
+    ],
+)
+def test_methods_rows_and_sections_belong_together(
+    fields: dict[str, Any], options: dict[str, Any], kind: str, field: str
+) -> None:
+    spec = JobSpec.model_validate({**JOB, **fields, "options": {"bedrock": {**STAND_INS, **options}}})
+    assert field in {line.field for line in translate(spec, small_dataset(kind=kind), CAPABILITIES).refused}
 
 
 def test_the_same_token_is_the_same_job(emulator: Emulator, tmp_path: Path) -> None:

@@ -249,6 +249,22 @@ def test_a_serverless_job_leaves_a_model_package_and_says_its_tokens(emulator: E
         backend.download(ended, package, tmp_path)
 
 
+@pytest.mark.parametrize("technique", ["RLVR", "RLAIF"])
+@pytest.mark.parametrize("whole", [False, pytest.param(True, marks=pytest.mark.slow)])
+def test_rewards_are_passed_through(technique: str, whole: bool, emulator: Emulator, tmp_path: Path) -> None:
+    reward = "arn:aws:sagemaker:us-east-1:123456789012:hub-content/mine/JsonDoc/reward/1.0.0"
+    options = serverless(technique=technique, evaluator_arn=reward, recipe={"judge_model_id": "amazon.nova-pro-v1:0"})
+    store, backend, data = Store(tmp_path / "store"), connected(emulator), small_dataset(kind="prompt_only")
+    spec = JobSpec.model_validate({**JOB, **options, "method": "reinforcement"})
+    job = submit.submit(store, backend, backend.plan(spec, data), data)
+    (record,) = emulator.jobs().values()
+    config = record["request"]["ServerlessJobConfig"]
+    assert (config["CustomizationTechnique"], config["EvaluatorArn"]) == (technique, reward)
+    assert record["request"]["HyperParameters"]["judge_model_id"] == "amazon.nova-pro-v1:0"
+    if whole:
+        assert followed(store, backend, job).status == JobStatus.succeeded
+
+
 def test_a_licence_is_accepted_by_the_users_word_only(emulator: Emulator, tmp_path: Path) -> None:
     with pytest.raises(InvalidRequest, match="accept its end-user license"):
         submitted(emulator, tmp_path, **{**serverless(), "base_model": LLAMA})

@@ -96,6 +96,9 @@ def test_a_model_of_unknown_size_gets_a_warning() -> None:
         ({}, {**SERVERLESS, "spot": True}, "options.sagemaker.spot", "belongs to the mode training_job"),
         ({"method": {"adapter": {"rank": 8}}}, SERVERLESS, "method.adapter.rank", "nothing like it"),
         ({"hyperparameters": {"max_length": 1000}}, SERVERLESS, "hyperparameters.max_length", "steps of 1024"),
+        ({}, {**SERVERLESS, "technique": "RLVR"}, "options.sagemaker.technique", "belongs to the method reinforcement"),
+        ({"method": "reinforcement"}, SERVERLESS, "options.sagemaker.technique", "RLVR or RLAIF; set it"),
+        ({"method": "reinforcement"}, {}, "options.sagemaker.mode", "set mode: serverless"),
         ({}, {"mode": "serverless"}, "options.sagemaker.model_package_group_arn", "set it"),
     ],
 )

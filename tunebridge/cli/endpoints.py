@@ -18,6 +18,10 @@ def add_to(app: typer.Typer) -> None:
 
 def deploy(
     job: JobId,
+    to: Annotated[
+        str | None, typer.Option(metavar="BACKEND", help="Another backend that takes over the merged weights.")
+    ] = None,
+    rehearse: Annotated[bool, typer.Option("--rehearse", help="With --to: that backend's emulator.")] = False,
     yes: Annotated[bool, typer.Option("--yes", "-y", help="Do not ask before the endpoint is made.")] = False,
     as_json: Json = False,
 ) -> None:
@@ -26,12 +30,13 @@ def deploy(
     from tunebridge.client import Client
 
     client = Client()
-    quoted = client.quote(job)
+    quoted = client.quote(job, to=to, rehearse=rehearse)
     if not as_json:
         render.text(f"{quoted.name}: {_price(quoted)}")
     if not yes and not typer.confirm("Make this endpoint?", err=True):
         raise typer.Exit(3)
-    made = client.deploy(job)
+    with render.waiting(f"{quoted.name} is being made ..."):
+        made = client.deploy(job, to=to, rehearse=rehearse)
     assert made.deployment
     if as_json:
         render.document(made)

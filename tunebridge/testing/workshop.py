@@ -1,8 +1,8 @@
 """What works behind an emulator: jobs that are really trained, on this machine, by TuneBridge's own trainer."""
 
 import threading
-from collections.abc import Sequence
-from concurrent.futures import Future
+from collections.abc import Mapping, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -13,6 +13,9 @@ from tunebridge.data.example import Message
 from tunebridge.job import Event, Job, Metric
 from tunebridge.spec import JobSpec
 from tunebridge.training.config import NANO
+
+SHORT = GenerationParameters(max_tokens=8)
+"""Answers that stand in for a teacher's; a rehearsal shows the way, not a better model."""
 
 
 @dataclass
@@ -84,6 +87,23 @@ class Workshop:
             if not asked.future.done():
                 self._answer_waiting()
         return asked.future.result()
+
+    def with_answers(self, rows: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
+        """Return canonical rows, those that end with a question completed by the base model's own answer.
+
+        It stands in for what no emulator has: a teacher, or a reward function.
+        """
+        open_ends = [row["messages"] for row in rows if row["messages"][-1]["role"] != "assistant"]
+        asked = [[Message.model_validate(turn) for turn in turns] for turns in open_ends]
+        with ThreadPoolExecutor(max(1, len(asked))) as pool:
+            outputs = pool.map(lambda prompt: self.answer(None, prompt, SHORT).output, asked)
+            answers = iter([{"role": "assistant", "content": output.strip() or "..."} for output in outputs])
+        return [
+            {**row, "messages": [*row["messages"], next(answers)]}
+            if row["messages"][-1]["role"] != "assistant"
+            else dict(row)
+            for row in rows
+        ]
 
     def _answer_waiting(self) -> None:
         taken, self._waiting = self._waiting, []

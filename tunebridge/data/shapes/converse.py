@@ -16,11 +16,11 @@ VERSION = "bedrock-conversation-2024"
 Block = dict[str, Any]
 
 
-def converse(row: CanonicalRow, notes: Notes, carries: Carries) -> Rows:
-    """Build `{"schemaVersion", "system", "messages", "toolConfig"}` that ends with the assistant."""
+def converse(row: CanonicalRow, notes: Notes, carries: Carries, *, last: str = "assistant") -> Rows:
+    """Build `{"schemaVersion", "system", "messages", "toolConfig"}` that ends with a turn of `last`."""
     kept = carried_keys(row, carries, notes)
     turns = carried_turns(row["messages"], carries, notes)
-    require_last(turns, ("assistant",), notes)
+    require_last(turns, (last,), notes)
     return (_row(turns, kept, notes),)
 
 

@@ -1,0 +1,84 @@
+"""What the SageMaker SDK makes of a model of the catalogue, as a program that answers on its output.
+
+The only importer of `sagemaker`, and a process of its own: the SDK takes seconds and some 200 MB to import, keeps
+clients for as long as the process lives, and writes to the terminal. It composes the request and uploads what the
+recipe needs; the job itself is created by the one call that creates every job of ours, under our name.
+"""
+
+import json
+import sys
+from collections.abc import Mapping
+from contextlib import redirect_stdout
+from typing import Any
+
+
+class Composed(Exception):  # not an error: it ends the SDK's call before anything is created
+    """The request that the SDK was about to send."""
+
+    def __init__(self, request: Mapping[str, Any]) -> None:
+        super().__init__("composed")
+        self.request = request
+
+
+def compose(asked: Mapping[str, Any]) -> Mapping[str, Any]:
+    """Return the CreateTrainingJob request of a catalogue model's recipe; ValueError for knobs that it lacks.
+
+    `asked`: `model` (of JumpStartConfig), `instance_type`, `hyperparameters`, `channels` (name -> S3 address), `role`,
+    `region`, `bucket` and `prefix` for uploads, `output`.
+    """
+    import boto3
+    from sagemaker.core.helper.session_helper import Session
+    from sagemaker.core.jumpstart.configs import JumpStartConfig
+    from sagemaker.core.jumpstart.document import get_hub_content_and_document
+    from sagemaker.train import ModelTrainer
+    from sagemaker.train.configs import Compute, InputData, MetricDefinition, OutputDataConfig
+
+    boto_session = boto3.Session(region_name=asked["region"])
+    boto_session.events.register("provide-client-params.sagemaker.CreateTrainingJob", _stop)
+    session = Session(boto_session, default_bucket=asked["bucket"], default_bucket_prefix=asked["prefix"])
+    model = JumpStartConfig(**asked["model"])
+    _, document = get_hub_content_and_document(model, session)
+    _check_known(asked["hyperparameters"], document.Hyperparameters or [])
+    trainer = ModelTrainer.from_jumpstart_config(
+        model,
+        compute=Compute(instance_type=asked["instance_type"]) if asked["instance_type"] else None,
+        hyperparameters=dict(asked["hyperparameters"]),
+        input_data_config=[InputData(channel_name=name, data_source=uri) for name, uri in asked["channels"].items()],
+        output_data_config=OutputDataConfig(s3_output_path=asked["output"]),
+        sagemaker_session=session,
+        role=asked["role"],
+    )
+    known = document.TrainingMetrics or []
+    trainer.with_metric_definitions([MetricDefinition(name=found.Name, regex=found.Regex) for found in known] or None)
+    try:
+        trainer.train(wait=False, logs=False)
+    except Composed as composed:
+        return composed.request
+    raise RuntimeError("the SDK created the job without asking")
+
+
+def main() -> None:
+    """Answer with `{"request"}` or `{"code", "message"}`."""
+    asked, answers = json.load(sys.stdin), sys.stdout
+    with redirect_stdout(sys.stderr):
+        try:
+            said: dict[str, Any] = {"request": compose(asked)}
+        except Exception as error:  # whatever it is, the process that asked words it
+            code = getattr(error, "response", {}).get("Error", {}).get("Code", "")
+            said = {"code": code, "message": f"{error}" or type(error).__name__}
+    json.dump(said, answers)
+
+
+def _stop(params: Mapping[str, Any], **_: Any) -> None:
+    raise Composed(params)
+
+
+def _check_known(wanted: Mapping[str, Any], recipe: Any) -> None:
+    known = {knob.Name for knob in recipe}
+    missing = sorted(wanted.keys() - known)
+    if missing:
+        raise ValueError(f"the model's recipe has no {', '.join(missing)}; it has {', '.join(sorted(known))}")
+
+
+if __name__ == "__main__":
+    main()
