@@ -1,0 +1,51 @@
+"""BLEU and chrF, which are sacrebleu's: from 0 to 100, for single answers and for all together."""
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+from tunebridge.errors import EvaluationError, MissingDependency
+from tunebridge.evaluation.metrics.row import Metric, MetricRow
+
+
+def bleu(*, tokenize: str | None = None, lowercase: bool = False) -> Metric:
+    """Return sacrebleu's BLEU; `tokenize` is its (13a, zh, char, intl, none ...), single answers by effective order.
+
+    Tokenisers that sacrebleu downloads (flores ...) or that need another package (ja-mecab ...) are its own matter.
+    """
+    made = _sacrebleu()
+    if tokenize is not None and tokenize not in made.BLEU.TOKENIZERS:
+        raise EvaluationError(f"BLEU has no tokeniser {tokenize!r}. Choose one of: {', '.join(made.BLEU.TOKENIZERS)}.")
+    corpus = made.BLEU(tokenize=tokenize, lowercase=lowercase)
+    return _metric("bleu", made.BLEU(tokenize=tokenize, lowercase=lowercase, effective_order=True), corpus)
+
+
+def chrf(*, word_order: int = 0) -> Metric:
+    """Return sacrebleu's chrF; `word_order=2` is chrF++."""
+    made = _sacrebleu().CHRF(word_order=word_order)
+    return _metric("chrf", made, made)
+
+
+def _sacrebleu() -> Any:
+    try:
+        import sacrebleu.metrics
+    except ImportError:
+        raise MissingDependency("sacrebleu", extra="eval") from None
+    return sacrebleu.metrics
+
+
+def _metric(name: str, single: Any, together: Any) -> Metric:
+    def score(output: str, row: MetricRow) -> float:
+        return float(single.sentence_score(output, list(row.right_answers)).score)
+
+    return Metric(name, score, corpus_score=_corpus(name, together))
+
+
+def _corpus(name: str, made: Any) -> Callable[[Sequence[str], Sequence[MetricRow]], dict[str, Any]]:
+    def score(outputs: Sequence[str], rows: Sequence[MetricRow]) -> dict[str, Any]:
+        answers = [row.right_answers for row in rows]
+        width = max(map(len, answers))  # sacrebleu wants a list per reference number, None where a row has fewer
+        columns = [[row[k] if k < len(row) else None for row in answers] for k in range(width)]
+        found = made.corpus_score(list(outputs), columns)
+        return {name: float(found.score), "signature": str(made.get_signature())}
+
+    return score
