@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from tunebridge.evaluation.metrics.normalisers import normaliser
-from tunebridge.evaluation.metrics.row import Metric, MetricRow
+from tunebridge.evaluation.metrics.row import Metric, MetricRow, Sums
 
 OTHER = "(no label)"
 """Column of a confusion matrix for answers that are none of the labels."""
@@ -103,4 +103,30 @@ def label_metric(name: str, *, normalise: str = "strip", labels: Sequence[str] =
         names, table = confusion(answers, references, known)
         return {name: value, "report": report, "confusion": {"labels": names, "counts": table}}
 
-    return Metric(name, lambda output, row: float(same(output) == right(row)), is_binary=True, corpus_score=corpus)
+    def sums(outputs: Sequence[str], rows: Sequence[MetricRow]) -> Sums:
+        return _f1_sums([same(output) for output in outputs], [right(row) for row in rows], known)
+
+    return Metric(
+        name,
+        lambda output, row: float(same(output) == right(row)),
+        is_binary=name == "accuracy",
+        corpus_score=corpus,
+        corpus_sums=sums if name == "macro_f1" else None,
+    )
+
+
+def _f1_sums(answers: Sequence[str], references: Sequence[str], labels: Sequence[str]) -> Sums:
+    """Return hits, answers and references by label, whose sums give macro F1."""
+    labels = labels or sorted(set(references))
+    size = len(labels)
+
+    def counts(answer: str, reference: str) -> tuple[float, ...]:
+        said, true = [float(label == answer) for label in labels], [float(label == reference) for label in labels]
+        return (*(a * b for a, b in zip(said, true, strict=True)), *said, *true)
+
+    def value(added: Sequence[float]) -> float:
+        hits, said, true = added[:size], added[size : 2 * size], added[2 * size :]
+        return sum(2 * h / (s + t) if s + t else 0.0 for h, s, t in zip(hits, said, true, strict=True)) / size
+
+    known = {pair: counts(*pair) for pair in set(zip(answers, references, strict=True))}
+    return Sums([known[pair] for pair in zip(answers, references, strict=True)], value)

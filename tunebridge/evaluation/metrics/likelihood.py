@@ -2,34 +2,33 @@
 
 import math
 from collections.abc import Sequence
-from typing import Any
 
 from tunebridge.errors import EvaluationError
-from tunebridge.evaluation.metrics.row import Metric, MetricRow
+from tunebridge.evaluation.metrics.row import Metric, MetricRow, Sums
 
 
 def perplexity() -> Metric:
     """Return e to the mean negative log-probability per token; only models of one tokeniser are comparable by it."""
 
-    def corpus(_: Sequence[str], rows: Sequence[MetricRow]) -> dict[str, Any]:
+    def sums(_: Sequence[str], rows: Sequence[MetricRow]) -> Sums:
         given = [_given(row) for row in rows]
-        return {"perplexity": math.exp(-sum(map(math.fsum, given)) / sum(map(len, given)))}
+        return Sums([(math.fsum(each), len(each)) for each in given], lambda added: math.exp(-added[0] / added[1]))
 
     return Metric(
         "perplexity",
         lambda _, row: math.exp(-math.fsum(_given(row)) / len(_given(row))),
         higher_is_better=False,
-        corpus_score=corpus,
+        corpus_sums=sums,
     )
 
 
 def bits_per_byte() -> Metric:
     """Return the bits that the model needs per byte (UTF-8) of the reference; comparable between all models."""
 
-    def corpus(_: Sequence[str], rows: Sequence[MetricRow]) -> dict[str, Any]:
-        return {"bits_per_byte": sum(map(_bits, rows)) / sum(map(_bytes, rows))}
+    def sums(_: Sequence[str], rows: Sequence[MetricRow]) -> Sums:
+        return Sums([(_bits(row), _bytes(row)) for row in rows], lambda added: added[0] / added[1])
 
-    return Metric("bits_per_byte", lambda _, row: _bits(row) / _bytes(row), higher_is_better=False, corpus_score=corpus)
+    return Metric("bits_per_byte", lambda _, row: _bits(row) / _bytes(row), higher_is_better=False, corpus_sums=sums)
 
 
 def _given(row: MetricRow) -> tuple[float, ...]:

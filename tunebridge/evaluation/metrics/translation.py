@@ -1,10 +1,10 @@
 """BLEU and chrF, which are sacrebleu's: from 0 to 100, for single answers and for all together."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 from tunebridge.errors import EvaluationError, MissingDependency
-from tunebridge.evaluation.metrics.row import Metric, MetricRow
+from tunebridge.evaluation.metrics.row import Metric, MetricRow, Sums
 
 
 def bleu(*, tokenize: str | None = None, lowercase: bool = False) -> Metric:
@@ -37,15 +37,19 @@ def _metric(name: str, single: Any, together: Any) -> Metric:
     def score(output: str, row: MetricRow) -> float:
         return float(single.sentence_score(output, list(row.right_answers)).score)
 
-    return Metric(name, score, corpus_score=_corpus(name, together))
+    def corpus(outputs: Sequence[str], rows: Sequence[MetricRow]) -> dict[str, Any]:
+        found = together.corpus_score(list(outputs), _columns(rows))
+        return {name: float(found.score), "signature": str(together.get_signature())}
+
+    def sums(outputs: Sequence[str], rows: Sequence[MetricRow]) -> Sums:
+        # Not public, but what sacrebleu's own significance tests resample; a test holds its total to `corpus`.
+        counts = together._extract_corpus_statistics(list(outputs), _columns(rows))
+        return Sums(list(map(tuple, counts)), lambda added: float(together._compute_score_from_stats(added).score))
+
+    return Metric(name, score, corpus_score=corpus, corpus_sums=sums)
 
 
-def _corpus(name: str, made: Any) -> Callable[[Sequence[str], Sequence[MetricRow]], dict[str, Any]]:
-    def score(outputs: Sequence[str], rows: Sequence[MetricRow]) -> dict[str, Any]:
-        answers = [row.right_answers for row in rows]
-        width = max(map(len, answers))  # sacrebleu wants a list per reference number, None where a row has fewer
-        columns = [[row[k] if k < len(row) else None for row in answers] for k in range(width)]
-        found = made.corpus_score(list(outputs), columns)
-        return {name: float(found.score), "signature": str(made.get_signature())}
-
-    return score
+def _columns(rows: Sequence[MetricRow]) -> list[list[str | None]]:
+    """Return the rows' first references, their second ones ..., None where a row has fewer."""
+    answers = [row.right_answers for row in rows]
+    return [[row[k] if k < len(row) else None for row in answers] for k in range(max(map(len, answers)))]

@@ -12,8 +12,10 @@ if TYPE_CHECKING:
 
     Floats = np.ndarray[Any, np.dtype[np.float64]]
 
-BLOCK_VALUES = 500_000
-"""Drawn values that are held at once: 4 MB."""
+BLOCK_VALUES = 100_000
+"""Drawn values that are held at once: below 1 MB, which stays in the cache."""
+MAX_UNITS = 50_000
+"""Units above which the resamples would only find the normal interval again, to a hundredth of its width."""
 MIN_UNUSUAL = 10
 """Values off the most frequent one below which resamples say nothing about the spread."""
 
@@ -45,13 +47,16 @@ def bootstrap_mean(
     Each unit (a row, or a group of rows) has a total and a size. Units are drawn with replacement, and each
     resample's mean is measured in its own standard errors (Efron 1979, bootstrap-t): unlike percentiles, these
     intervals cover at small samples and skewed scores. Where nearly all units are equal the resamples know too little
-    of the spread; then one value `reach` above and one below are added and the normal interval is taken, as the
-    adjusted intervals of shares do (Agresti and Min 2005).
+    of the spread; then one value as far above 0 as the farthest, and one as far below, are added and the normal
+    interval is taken, as the adjusted intervals of shares do (Agresti and Min 2005). Where all units are equal, these
+    two lie `reach` away.
     """
     if _unusual(totals, sizes) < MIN_UNUSUAL:
         return _adjusted(totals, sizes, reach, confidence)
     numpy = load_numpy()
     mean, error, rest = _mean_and_error(totals, sizes)
+    if len(totals) > MAX_UNITS:
+        return _normal(mean, mean, error, confidence)
     drawn = numpy.sort(_studentised(rest, sizes, resamples=resamples, seed=seed))
     outside = max(1, math.floor((1 - confidence) / 2 * (resamples + 1)))
     low, high = mean - drawn[-outside] * error, mean - drawn[outside - 1] * error
@@ -79,11 +84,16 @@ def _mean_and_error(totals: "Floats", sizes: "Floats") -> "tuple[float, float, F
 
 def _adjusted(totals: "Floats", sizes: "Floats", reach: float, confidence: float) -> Estimate:
     numpy = load_numpy()
-    typical = float(sizes.mean())
-    mean = float(totals.sum() / sizes.sum())
+    typical, mean = float(sizes.mean()), float(totals.sum() / sizes.sum())
+    values = totals / sizes
+    far = typical * (float(abs(values).max()) if values.max() > values.min() else reach)
     middle, error, _ = _mean_and_error(
-        numpy.concatenate([totals, [reach * typical, -reach * typical]]), numpy.concatenate([sizes, [typical] * 2])
+        numpy.concatenate([totals, [far, -far]]), numpy.concatenate([sizes, [typical, typical]])
     )
+    return _normal(mean, middle, error, confidence)
+
+
+def _normal(mean: float, middle: float, error: float, confidence: float) -> Estimate:
     half = two_sided_z(confidence) * error
     return Estimate(mean, middle - half, middle + half, two_sided_p(middle / error) if error else 1.0)
 
@@ -97,7 +107,7 @@ def _studentised(rest: "Floats", sizes: "Floats", *, resamples: int, seed: int) 
     block = max(1, BLOCK_VALUES // units)
     for start in range(0, resamples, block):
         count = min(block, resamples - start)
-        chosen = source.integers(0, units, (count, units), dtype=numpy.int32)
+        chosen = source.integers(0, units, (count, units))  # int64, which `take` needs not convert
         values = rest.take(chosen)
         drawn[start : start + count] = _ratios(values, None if equal else sizes.take(chosen))
     return drawn
