@@ -68,9 +68,10 @@ def bootstrap_mean(
 
 
 def _unusual(totals: "Floats", sizes: "Floats") -> int:
-    """Return how many units differ from the most frequent one."""
+    """Return how many units differ from the most frequent one by more than rounding does."""
     numpy = load_numpy()
-    _, counts = numpy.unique(totals / sizes, return_counts=True)
+    values = totals / sizes
+    _, counts = numpy.unique((values / (abs(values).max() or 1)).round(12), return_counts=True)
     return int(len(totals) - counts.max())
 
 
