@@ -47,16 +47,16 @@ def bootstrap_mean(
     Each unit (a row, or a group of rows) has a total and a size. Units are drawn with replacement, and each
     resample's mean is measured in its own standard errors (Efron 1979, bootstrap-t): unlike percentiles, these
     intervals cover at small samples and skewed scores. Where nearly all units are equal the resamples know too little
-    of the spread; then one value as far above 0 as the farthest, and one as far below, are added and the normal
-    interval is taken, as the adjusted intervals of shares do (Agresti and Min 2005). Where all units are equal, these
-    two lie `reach` away.
+    of the spread; then a value as far above the mean as the farthest is from it, and one as far below, are added and
+    the normal interval is taken, as the adjusted intervals of shares do (Agresti and Min 2005). Where all units are
+    equal, these two lie `reach` away.
     """
     if _unusual(totals, sizes) < MIN_UNUSUAL:
         return _adjusted(totals, sizes, reach, confidence)
     numpy = load_numpy()
     mean, error, rest = _mean_and_error(totals, sizes)
     if len(totals) > MAX_UNITS:
-        return _normal(mean, mean, error, confidence)
+        return _normal(mean, error, confidence)
     drawn = numpy.sort(_studentised(rest, sizes, resamples=resamples, seed=seed))
     outside = max(1, math.floor((1 - confidence) / 2 * (resamples + 1)))
     low, high = mean - drawn[-outside] * error, mean - drawn[outside - 1] * error
@@ -87,16 +87,15 @@ def _adjusted(totals: "Floats", sizes: "Floats", reach: float, confidence: float
     numpy = load_numpy()
     typical, mean = float(sizes.mean()), float(totals.sum() / sizes.sum())
     values = totals / sizes
-    far = typical * (float(abs(values).max()) if values.max() > values.min() else reach)
-    middle, error, _ = _mean_and_error(
-        numpy.concatenate([totals, [far, -far]]), numpy.concatenate([sizes, [typical, typical]])
-    )
-    return _normal(mean, middle, error, confidence)
+    far = float(abs(values - mean).max()) if values.max() > values.min() else reach
+    added = [typical * (mean + far), typical * (mean - far)]
+    _, error, _ = _mean_and_error(numpy.append(totals, added), numpy.append(sizes, [typical, typical]))
+    return _normal(mean, error, confidence)
 
 
-def _normal(mean: float, middle: float, error: float, confidence: float) -> Estimate:
+def _normal(mean: float, error: float, confidence: float) -> Estimate:
     half = two_sided_z(confidence) * error
-    return Estimate(mean, middle - half, middle + half, two_sided_p(middle / error) if error else 1.0)
+    return Estimate(mean, mean - half, mean + half, two_sided_p(mean / error) if error else 1.0)
 
 
 def _studentised(rest: "Floats", sizes: "Floats", *, resamples: int, seed: int) -> "Floats":
