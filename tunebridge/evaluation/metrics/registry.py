@@ -135,7 +135,8 @@ def _plugins_metrics() -> Mapping[str, OwnScore]:
     found: dict[str, OwnScore] = {}
     for call in plugins.discover().manager.hook.tunebridge_metrics.get_hookimpls():
         try:
-            found |= call.function()
+            brought: Any = call.function()
+            found |= brought
         except Exception:  # a third party's code may raise anything, and must not stop the others
             logger.warning("the metrics of the plugin %s cannot be had", call.plugin_name, exc_info=True)
     return found

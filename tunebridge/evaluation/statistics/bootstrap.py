@@ -51,8 +51,9 @@ def bootstrap_mean(
     the normal interval is taken, as the adjusted intervals of shares do (Agresti and Min 2005). Where all units are
     equal, these two lie `reach` away.
     """
-    if _unusual(totals, sizes) < MIN_UNUSUAL:
-        return _adjusted(totals, sizes, reach, confidence)
+    unusual = _unusual(totals, sizes)
+    if unusual < MIN_UNUSUAL:
+        return _adjusted(totals, sizes, None if unusual else reach, confidence)
     numpy = load_numpy()
     mean, error, rest = _mean_and_error(totals, sizes)
     if len(totals) > MAX_UNITS:
@@ -83,11 +84,10 @@ def _mean_and_error(totals: "Floats", sizes: "Floats") -> "tuple[float, float, F
     return mean, math.sqrt(float((rest * rest).sum()) * units / (units - 1)) / rows, rest
 
 
-def _adjusted(totals: "Floats", sizes: "Floats", reach: float, confidence: float) -> Estimate:
+def _adjusted(totals: "Floats", sizes: "Floats", reach: float | None, confidence: float) -> Estimate:
     numpy = load_numpy()
     typical, mean = float(sizes.mean()), float(totals.sum() / sizes.sum())
-    values = totals / sizes
-    far = float(abs(values - mean).max()) if values.max() > values.min() else reach
+    far = float(abs(totals / sizes - mean).max()) if reach is None else reach
     added = [typical * (mean + far), typical * (mean - far)]
     _, error, _ = _mean_and_error(numpy.append(totals, added), numpy.append(sizes, [typical, typical]))
     return _normal(mean, error, confidence)
