@@ -1,0 +1,8 @@
+"""The web page of an evaluation."""
+
+from tunebridge.evaluation.evaluate import Evaluated
+
+
+def page(done: Evaluated) -> str:
+    """Return the page."""
+    return ""
