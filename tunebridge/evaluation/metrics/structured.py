@@ -1,0 +1,138 @@
+"""Scores of JSON answers: validity, a schema, and the fields of a reference."""
+
+import json
+import re
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+from tunebridge.errors import EvaluationError, MissingDependency
+from tunebridge.evaluation.metrics.row import Json, Metric, MetricRow
+
+_FENCE = re.compile(r"\s*```[a-zA-Z0-9]*\s*\n(.*?)\n?\s*```\s*", re.DOTALL)
+MISSING = object()
+
+
+def json_valid(*, fenced: bool = False) -> Metric:
+    """Return 1 where the answer is one JSON value; `fenced` lets it stand in a Markdown code block."""
+    return Metric("json_valid", lambda output, _: float(parse(output, fenced=fenced) is not MISSING), is_binary=True)
+
+
+def json_schema(*, schema: Json | None = None, fenced: bool = False) -> Metric:
+    """Return 1 where the answer is JSON that fits the row's schema, or else `schema`; nothing is ever fetched."""
+    checked: dict[str, Any] = {}  # a validator is made once per schema
+
+    def score(output: str, row: MetricRow) -> float:
+        wanted = row.schema if row.schema is not None else schema
+        if wanted is None:
+            raise EvaluationError("A row has no JSON schema. Add one to the row, or give the metric one.")
+        key = json.dumps(wanted, sort_keys=True)
+        if key not in checked:
+            checked[key] = _validator(wanted)
+        value = parse(output, fenced=fenced)
+        return float(value is not MISSING and _fits(checked[key], value))
+
+    return Metric("json_schema", score, is_binary=True)
+
+
+def json_fields(*, fields: Sequence[str] = (), strict: bool = False, fenced: bool = False) -> Metric:
+    """Return the share of the reference's fields that the answer has with an equal value.
+
+    A field is a path to a value that is no object and no list: `address.city`, `items.0.price`. `fields` names those
+    that count, alone or as the beginning of paths; `strict` counts fields that the reference lacks as wrong.
+    """
+
+    def judge(output: str, row: MetricRow) -> dict[str, bool]:
+        wanted = _chosen(_reference_fields(row), fields)
+        value = parse(output, fenced=fenced)
+        said = _chosen(dict(_leaves(value)) if value is not MISSING else {}, fields)
+        extra = said.keys() - wanted.keys() if strict else ()
+        return {path: path in said and same(said[path], right) for path, right in wanted.items()} | dict.fromkeys(
+            extra, False
+        )
+
+    def score(output: str, row: MetricRow) -> float:
+        found = judge(output, row)
+        return sum(found.values()) / len(found) if found else 1.0
+
+    def corpus(outputs: Sequence[str], rows: Sequence[MetricRow]) -> dict[str, Any]:
+        judged = [judge(output, row) for output, row in zip(outputs, rows, strict=True)]
+        paths = sorted({path for found in judged for path in found})
+        by_field = {path: [found[path] for found in judged if path in found] for path in paths}
+        shares = [sum(found.values()) / len(found) if found else 1.0 for found in judged]
+        return {
+            "json_fields": sum(shares) / len(shares),
+            "fields": {path: sum(hits) / len(hits) for path, hits in by_field.items()},
+        }
+
+    return Metric("json_fields", score, corpus_score=corpus)
+
+
+def parse(output: str, *, fenced: bool = False) -> Any:
+    """Return the JSON value of an answer, or MISSING where it is none (NaN and Infinity are none)."""
+    block = _FENCE.fullmatch(output) if fenced else None
+    try:
+        return json.loads(block.group(1) if block else output, parse_constant=_refuse)
+    except (ValueError, RecursionError):
+        return MISSING
+
+
+def _refuse(name: str) -> None:
+    raise ValueError(name)
+
+
+def same(left: Any, right: Any) -> bool:
+    """Tell whether two JSON values are equal: 1 and 1.0 are, 1 and true are not."""
+    if isinstance(left, bool) or isinstance(right, bool):
+        return left is right
+    if isinstance(left, dict) and isinstance(right, dict):
+        return left.keys() == right.keys() and all(same(left[key], right[key]) for key in left)
+    if isinstance(left, list) and isinstance(right, list):
+        return len(left) == len(right) and all(map(same, left, right))
+    return bool(left == right)
+
+
+def _leaves(value: Any, path: str = "") -> Iterator[tuple[str, Any]]:
+    inside = value.items() if isinstance(value, dict) else enumerate(value) if isinstance(value, list) else ()
+    if not inside:
+        yield path, value
+    for key, part in inside:
+        yield from _leaves(part, f"{path}.{key}" if path else str(key))
+
+
+def _reference_fields(row: MetricRow) -> dict[str, Any]:
+    value = parse(row.right_answers[0], fenced=True)
+    if value is MISSING:
+        raise EvaluationError("A reference is no JSON. Mend the row, or choose another metric.")
+    return dict(_leaves(value))
+
+
+def _chosen(leaves: dict[str, Any], fields: Sequence[str]) -> dict[str, Any]:
+    if not fields:
+        return leaves
+    return {path: value for path, value in leaves.items() if any(f"{path}.".startswith(f"{f}.") for f in fields)}
+
+
+def _validator(schema: Json) -> Any:
+    try:
+        import jsonschema
+        from jsonschema_specifications import REGISTRY
+    except ImportError:
+        raise MissingDependency("jsonschema", extra="eval") from None
+    kind = jsonschema.validators.validator_for(schema, default=jsonschema.Draft202012Validator)
+    try:
+        kind.check_schema(schema)
+    except jsonschema.SchemaError as error:
+        raise EvaluationError(f"The JSON schema is wrong at {error.json_path}: {error.message}. Mend it.") from None
+    return kind(schema, registry=REGISTRY)  # a registry of ours fetches nothing; jsonschema's own asks the network
+
+
+def _fits(validator: Any, value: Any) -> bool:
+    from referencing.exceptions import Unresolvable
+
+    try:
+        return bool(validator.is_valid(value))
+    except Unresolvable as error:
+        raise EvaluationError(
+            f"The JSON schema refers to {error.ref!r}, which is not in it, and nothing is fetched. "
+            "Put that part under $defs and refer to it there."
+        ) from None

@@ -1,0 +1,95 @@
+"""Comparing two models' scores on the same rows."""
+
+from collections.abc import Hashable, Sequence
+from dataclasses import replace
+from typing import Unpack
+
+from tunebridge.errors import EvaluationError
+from tunebridge.evaluation.statistics.bootstrap import Estimate
+from tunebridge.evaluation.statistics.difference import MIN_ROWS, Difference, verdict_of
+from tunebridge.evaluation.statistics.intervals import Settings, estimate
+from tunebridge.evaluation.statistics.planning import holm, rows_for_a_verdict
+from tunebridge.evaluation.statistics.proportions import exact_mcnemar, mcnemar, tango_interval, two_sided_z
+
+
+def compare(
+    base: Sequence[float],
+    other: Sequence[float],
+    *,
+    is_binary: bool,
+    margin: float = 0.0,
+    groups: Sequence[Hashable] | None = None,
+    **settings: Unpack[Settings],
+) -> Difference:
+    """Return how `other` differs from `base`, whose scores are of the same rows in the same order.
+
+    `groups` holds a key per row; rows of one key (the turns of a conversation, the questions on a document) are
+    resampled together. Binary scores are 0 and 1: their interval is Tango's, which agrees with McNemar's test;
+    all others' is by bootstrap.
+    """
+    _require_pairs(base, other, is_binary=is_binary)
+    paired = is_binary and groups is None
+    found = _proportions(base, other, settings) if paired else _means(base, other, groups, settings)
+    units = len(set(groups)) if groups is not None else len(base)
+    verdict = verdict_of(found.low, found.high, margin, higher_is_better=settings.get("higher_is_better", True))
+    mean_base, mean_other = sum(base) / len(base), sum(other) / len(other)
+    difference = Difference(
+        mean_base=mean_base,
+        mean_other=mean_other,
+        difference=found.mean,
+        low=found.low,
+        high=found.high,
+        p_value=found.p_value,
+        verdict=verdict if units >= MIN_ROWS else "inconclusive",
+        rows=len(base),
+        rows_needed=None,
+        p_exact=exact_mcnemar(*_discordant(base, other)) if paired else None,
+        groups=units if groups is not None else None,
+    )
+    return replace(difference, rows_needed=_rows_needed(difference, units, margin, settings.get("confidence", 0.95)))
+
+
+def adjust(differences: Sequence[Difference], confidence: float = 0.95) -> list[Difference]:
+    """Return comparisons that were made together, with p-values by Holm; what does not hold is inconclusive."""
+    found = []
+    for difference, p_value in zip(differences, holm([d.p_value for d in differences]), strict=True):
+        lost = difference.verdict in ("better", "worse") and p_value > 1 - confidence
+        found.append(replace(difference, p_adjusted=p_value, verdict="inconclusive" if lost else difference.verdict))
+    return found
+
+
+def _require_pairs(base: Sequence[float], other: Sequence[float], *, is_binary: bool) -> None:
+    if not base or len(base) != len(other):
+        raise EvaluationError(
+            f"The models have {len(base)} and {len(other)} scores. Give both models' scores of the same rows."
+        )
+    if is_binary and not {*base, *other} <= {0.0, 1.0}:
+        raise EvaluationError("A binary metric gave a score other than 0 and 1. Compare it with is_binary=False.")
+
+
+def _discordant(base: Sequence[float], other: Sequence[float]) -> tuple[int, int]:
+    """Return the rows that only the other model got right, and those that only the base did."""
+    return sum(b < o for b, o in zip(base, other, strict=True)), sum(b > o for b, o in zip(base, other, strict=True))
+
+
+def _proportions(base: Sequence[float], other: Sequence[float], settings: Settings) -> Estimate:
+    gained, lost = _discordant(base, other)
+    low, high = tango_interval(gained, lost, len(base), two_sided_z(settings.get("confidence", 0.95)))
+    return Estimate((gained - lost) / len(base), low, high, mcnemar(gained, lost))
+
+
+def _means(
+    base: Sequence[float], other: Sequence[float], groups: Sequence[Hashable] | None, settings: Settings
+) -> Estimate:
+    differences = [o - b for b, o in zip(base, other, strict=True)]
+    reach = max(max(base), max(other)) - min(min(base), min(other))
+    return estimate(differences, groups, reach=reach, settings=settings)
+
+
+def _rows_needed(found: Difference, units: int, margin: float, confidence: float) -> int | None:
+    """Return the rows for a verdict, if there is none yet; rows that come in groups count as rows of such groups."""
+    if found.verdict != "inconclusive":
+        return None
+    half_width, distance = (found.high - found.low) / 2, abs(abs(found.difference) - margin)
+    needed = rows_for_a_verdict(units, half_width=half_width, distance=distance, confidence=confidence)
+    return None if needed is None else max(found.rows, round(needed * found.rows / units))
