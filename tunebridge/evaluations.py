@@ -61,8 +61,10 @@ class Found:
 class Evaluations:
     """What is done with models under test; answers are kept in the job store's folder."""
 
-    def __init__(self, jobs: Jobs, home: Path, patience: Patience = Patience()) -> None:
-        self._jobs, self._home, self.patience = jobs, home, patience
+    def __init__(self, jobs: Jobs, home: Path) -> None:
+        self._jobs, self._home = jobs, home
+        self.patience = Patience()
+        """How models are asked over a network."""
         self._hosts: dict[str, Host] = {}
 
     def task(self, data: Path, *, format: str | None = None, schema: Mapping[str, Any] | None = None) -> EvalTask:

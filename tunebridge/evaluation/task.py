@@ -1,4 +1,4 @@
-"""What every model is asked: the same rows, each with a prompt, what is right, and a key by which its answer is kept."""
+"""What every model is asked: rows with a prompt, what is right, and a key by which answers are kept."""
 
 import hashlib
 import json
