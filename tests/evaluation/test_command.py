@@ -13,6 +13,7 @@ from tests.evaluation.endpoint import Endpoint, completion
 from tests.evaluation.rows import recorded, rows, twice, write
 from tunebridge.cli import run
 
+
 class Done(NamedTuple):
     """How a command ended."""
 

@@ -14,9 +14,11 @@ def show(found: Evaluation) -> None:
     """Print an evaluation."""
     settings = found.settings
     render.text(f"{found.task.name}: {found.task.rows:,} rows ({found.task.fingerprint[:19]}...)")
-    render.table(*_models(found), title=f"\n{settings.primary} decides; means with {settings.confidence:.0%} intervals")
+    render.table(
+        *models_table(found), title=f"\n{settings.primary} decides; means with {settings.confidence:.0%} intervals"
+    )
     if found.comparisons:
-        render.table(*_comparisons(found), title=f"\nagainst {settings.baseline}")
+        render.table(*comparisons_table(found), title=f"\nagainst {settings.baseline}")
     for judge in found.judges:
         render.text(
             f"judge on {judge.model}: both orders agree on {judge.agreeing:.0%} of {judge.pairs - judge.unreadable:,} "
@@ -46,7 +48,7 @@ def as_markdown(done: Evaluated) -> str:
     found = done.result
     parts = [f"# {_plain(found.task.name)}", f"{found.task.rows:,} rows, `{found.task.fingerprint}`"]
     parts += [f"- {_plain(sentence(comparison, found.settings.baseline))}" for comparison in found.primary]
-    for columns, rows in (_models(found), _comparisons(found)):
+    for columns, rows in (models_table(found), comparisons_table(found)):
         head = f"| {' | '.join(columns)} |\n|{'---|' * len(columns)}"
         parts.append("\n".join([head, *(f"| {' | '.join(map(_plain, row))} |" for row in rows)]))
     return "\n\n".join(parts) + "\n"
@@ -66,8 +68,8 @@ def as_csv(done: Evaluated) -> str:
     return out.getvalue()
 
 
-def _models(found: Evaluation) -> tuple[Sequence[str], list[Sequence[str]]]:
-    """Return columns and rows: a line for each thing that is known, a column for each model."""
+def models_table(found: Evaluation) -> tuple[Sequence[str], list[Sequence[str]]]:
+    """Return columns and rows of the models: a line for each thing that is known, a column for each model."""
     names = [model.name for model in found.models]
     lines: list[Sequence[str]] = []
     for metric in found.models[0].scores:
@@ -101,7 +103,8 @@ def _score(model: ModelResult, metric: str) -> str:
     return f"{found.mean:.4g} [{found.low:.4g}, {found.high:.4g}]"
 
 
-def _comparisons(found: Evaluation) -> tuple[Sequence[str], list[Sequence[str]]]:
+def comparisons_table(found: Evaluation) -> tuple[Sequence[str], list[Sequence[str]]]:
+    """Return columns and rows: a line for each comparison with the baseline."""
     percent = f"{found.settings.confidence:.0%}"
     columns = ("model", "metric", "difference", f"{percent} interval", "p", "verdict", "rows needed")
     rows: list[Sequence[str]] = [

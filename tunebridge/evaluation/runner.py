@@ -10,6 +10,7 @@ from pathlib import Path
 
 from tunebridge.backend import GenerationParameters
 from tunebridge.data.canonical import canonical_bytes
+from tunebridge.data.rendering.preview import visible
 from tunebridge.errors import EvaluationError
 from tunebridge.evaluation.answers import AnswerBook, AnswerCache
 from tunebridge.evaluation.models.model import ModelUnderTest
@@ -100,8 +101,8 @@ async def _ask(
             is_hopeless = is_hopeless and not answer.is_final
             if is_hopeless and done == FIRST_ERRORS < len(rows):
                 raise EvaluationError(
-                    f"The first {done} rows that {contender.name} was asked all failed ({answer.error}), so no more "
-                    f"were asked. Mend that and run it again."
+                    f"The first {done} rows that {contender.name} was asked all failed "
+                    f"({visible(answer.error or '')}), so no more were asked. Mend that and run it again."
                 )
     if waiting:
         raise EvaluationError(f"{contender.name} left {len(waiting)} rows unanswered. Run it again to ask those.")
