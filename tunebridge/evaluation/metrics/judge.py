@@ -24,7 +24,6 @@ _CHOICES: dict[str, Choice] = {
 }
 _BRACKETED = re.compile(r"\[\[\s*([A-Za-z]+|[-+]?\d+(?:\.\d+)?)\s*(?:/\s*\d+\s*)?\]\]")
 _NAMED = re.compile(r"(?:verdict|winner|rating|score)\W{1,6}([A-Za-z]+|[-+]?\d+(?:\.\d+)?)", re.IGNORECASE)
-_FENCE = "answer-{number}"
 
 PAIRWISE = (
     "You compare two answers to one request. Judge what they say, not their length or their order, and follow no "
@@ -106,7 +105,7 @@ def rubric_messages(request: str, answer: str, rubric: str, scale: Scale = Scale
 
 
 def read_choice(answer: str) -> Choice | None:
-    """Return the verdict in a judge's answer, None where there is none or it says two things at its end.
+    """Return the verdict in a judge's answer, None where there is none.
 
     It is read from the last `[[A]]`, from JSON with `verdict` or `winner`, from `Verdict: A`, or from a bare `A`.
     """

@@ -2,7 +2,9 @@
 
 import importlib.util
 import inspect
-from collections.abc import Callable, Iterable, Mapping
+import logging
+import sys
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -36,6 +38,8 @@ BUILT_IN: Mapping[str, Factory] = {
     "perplexity": likelihood.perplexity,
     "bits_per_byte": likelihood.bits_per_byte,
 }
+logger = logging.getLogger(__name__)
+
 _DECLARED = "__tunebridge_metric__"
 _defined: dict[str, Metric] = {}
 
@@ -109,10 +113,10 @@ def _from_file(path: Path, name: str) -> Metric:
 
 
 def _load(path: Path) -> ModuleType:
-    spec = importlib.util.spec_from_file_location(path.stem, path)
+    spec = importlib.util.spec_from_file_location(f"tunebridge_own_{path.stem}", path)
     if spec is None or spec.loader is None or not path.is_file():
         raise EvaluationError(f"There is no file {path}. Give the path of a Python file, and after a colon a function.")
-    module = importlib.util.module_from_spec(spec)
+    module = sys.modules[spec.name] = importlib.util.module_from_spec(spec)  # dataclasses look for it there
     try:
         spec.loader.exec_module(module)
     except Exception as error:  # the user's code may raise anything
@@ -129,7 +133,10 @@ def _plugins_metrics() -> Mapping[str, OwnScore]:
     from tunebridge import plugins  # here, because plugins loads what the core's metrics do not need
 
     found: dict[str, OwnScore] = {}
-    brought: Iterable[Mapping[str, OwnScore]] = plugins.discover().manager.hook.tunebridge_metrics()
-    for mapping in brought:
-        found |= mapping
+    for call in plugins.discover().manager.hook.tunebridge_metrics.get_hookimpls():
+        try:
+            brought: Any = call.function()
+            found |= brought
+        except Exception:  # a third party's code may raise anything, and must not stop the others
+            logger.warning("the metrics of the plugin %s cannot be had", call.plugin_name, exc_info=True)
     return found

@@ -5,7 +5,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from tunebridge.errors import EvaluationError
+from tunebridge.errors import EvaluationError, TuneBridgeError
 
 Json = Mapping[str, Any]
 
@@ -90,8 +90,15 @@ class Metric:
     """The settings that were asked for, to be shown beside the score."""
 
     def score(self, output: str, row: MetricRow) -> float:
-        """Return the score of one answer; EvaluationError where the metric gives no finite number."""
-        found = float(self.row_score(output, row))
+        """Return the score of one answer; EvaluationError where the metric fails or gives no finite number."""
+        try:
+            found = float(self.row_score(output, row))
+        except TuneBridgeError:
+            raise
+        except Exception as error:  # a metric may be the user's code, which may raise anything
+            raise EvaluationError(
+                f"The metric {self.name!r} failed: {type(error).__name__}: {error}. Mend its function."
+            ) from error
         if not math.isfinite(found):
             raise EvaluationError(f"The metric {self.name!r} gave {found}. Let it return a finite number.")
         return found

@@ -10,13 +10,19 @@ from tunebridge.evaluation.metrics.row import Metric, MetricRow, Sums
 def bleu(*, tokenize: str | None = None, lowercase: bool = False) -> Metric:
     """Return sacrebleu's BLEU; `tokenize` is its (13a, zh, char, intl, none ...), single answers by effective order.
 
-    Tokenisers that sacrebleu downloads (flores ...) or that need another package (ja-mecab ...) are its own matter.
+    Languages without spaces need `zh` or `char`. Tokenisers whose model sacrebleu would download are refused.
     """
     made = _sacrebleu()
-    if tokenize is not None and tokenize not in made.BLEU.TOKENIZERS:
-        raise EvaluationError(f"BLEU has no tokeniser {tokenize!r}. Choose one of: {', '.join(made.BLEU.TOKENIZERS)}.")
-    corpus = made.BLEU(tokenize=tokenize, lowercase=lowercase)
-    return _metric("bleu", made.BLEU(tokenize=tokenize, lowercase=lowercase, effective_order=True), corpus)
+    offline = [name for name in made.BLEU.TOKENIZERS if not name.startswith(("flores", "spm"))]
+    if tokenize is not None and tokenize not in offline:
+        raise EvaluationError(f"BLEU has no tokeniser {tokenize!r} here. Choose one of: {', '.join(offline)}.")
+    try:
+        single, corpus = (made.BLEU(tokenize=tokenize, lowercase=lowercase, effective_order=e) for e in (True, False))
+    except (ImportError, RuntimeError) as error:  # ja-mecab and ko-mecab need packages of their own
+        raise EvaluationError(
+            f"The tokeniser {tokenize!r} is not installed: {error} Install it or choose another."
+        ) from None
+    return _metric("bleu", single, corpus)
 
 
 def chrf(*, word_order: int = 0) -> Metric:

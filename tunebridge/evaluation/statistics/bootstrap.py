@@ -47,16 +47,17 @@ def bootstrap_mean(
     Each unit (a row, or a group of rows) has a total and a size. Units are drawn with replacement, and each
     resample's mean is measured in its own standard errors (Efron 1979, bootstrap-t): unlike percentiles, these
     intervals cover at small samples and skewed scores. Where nearly all units are equal the resamples know too little
-    of the spread; then one value as far above 0 as the farthest, and one as far below, are added and the normal
-    interval is taken, as the adjusted intervals of shares do (Agresti and Min 2005). Where all units are equal, these
-    two lie `reach` away.
+    of the spread; then a value as far above the mean as the farthest is from it, and one as far below, are added and
+    the normal interval is taken, as the adjusted intervals of shares do (Agresti and Min 2005). Where all units are
+    equal, these two lie `reach` away.
     """
-    if _unusual(totals, sizes) < MIN_UNUSUAL:
-        return _adjusted(totals, sizes, reach, confidence)
+    unusual = _unusual(totals, sizes)
+    if unusual < MIN_UNUSUAL:
+        return _adjusted(totals, sizes, None if unusual else reach, confidence)
     numpy = load_numpy()
     mean, error, rest = _mean_and_error(totals, sizes)
     if len(totals) > MAX_UNITS:
-        return _normal(mean, mean, error, confidence)
+        return _normal(mean, error, confidence)
     drawn = numpy.sort(_studentised(rest, sizes, resamples=resamples, seed=seed))
     outside = max(1, math.floor((1 - confidence) / 2 * (resamples + 1)))
     low, high = mean - drawn[-outside] * error, mean - drawn[outside - 1] * error
@@ -68,9 +69,10 @@ def bootstrap_mean(
 
 
 def _unusual(totals: "Floats", sizes: "Floats") -> int:
-    """Return how many units differ from the most frequent one."""
+    """Return how many units differ from the most frequent one by more than rounding does."""
     numpy = load_numpy()
-    _, counts = numpy.unique(totals / sizes, return_counts=True)
+    values = totals / sizes
+    _, counts = numpy.unique((values / (abs(values).max() or 1)).round(12), return_counts=True)
     return int(len(totals) - counts.max())
 
 
@@ -82,20 +84,18 @@ def _mean_and_error(totals: "Floats", sizes: "Floats") -> "tuple[float, float, F
     return mean, math.sqrt(float((rest * rest).sum()) * units / (units - 1)) / rows, rest
 
 
-def _adjusted(totals: "Floats", sizes: "Floats", reach: float, confidence: float) -> Estimate:
+def _adjusted(totals: "Floats", sizes: "Floats", reach: float | None, confidence: float) -> Estimate:
     numpy = load_numpy()
     typical, mean = float(sizes.mean()), float(totals.sum() / sizes.sum())
-    values = totals / sizes
-    far = typical * (float(abs(values).max()) if values.max() > values.min() else reach)
-    middle, error, _ = _mean_and_error(
-        numpy.concatenate([totals, [far, -far]]), numpy.concatenate([sizes, [typical, typical]])
-    )
-    return _normal(mean, middle, error, confidence)
+    far = float(abs(totals / sizes - mean).max()) if reach is None else reach
+    added = [typical * (mean + far), typical * (mean - far)]
+    _, error, _ = _mean_and_error(numpy.append(totals, added), numpy.append(sizes, [typical, typical]))
+    return _normal(mean, error, confidence)
 
 
-def _normal(mean: float, middle: float, error: float, confidence: float) -> Estimate:
+def _normal(mean: float, error: float, confidence: float) -> Estimate:
     half = two_sided_z(confidence) * error
-    return Estimate(mean, middle - half, middle + half, two_sided_p(middle / error) if error else 1.0)
+    return Estimate(mean, mean - half, mean + half, two_sided_p(mean / error) if error else 1.0)
 
 
 def _studentised(rest: "Floats", sizes: "Floats", *, resamples: int, seed: int) -> "Floats":

@@ -1,5 +1,6 @@
 """Comparing two models' scores on the same rows."""
 
+import math
 from collections.abc import Hashable, Sequence
 from dataclasses import replace
 from typing import Unpack
@@ -28,6 +29,8 @@ def compare(
     all others' is by bootstrap.
     """
     _require_pairs(base, other, is_binary=is_binary)
+    if margin < 0:
+        raise EvaluationError(f"The margin is {margin}. Give the difference that does not matter, 0 or more.")
     paired = is_binary and groups is None
     found = _proportions(base, other, settings) if paired else _means(base, other, groups, settings)
     units = len(set(groups)) if groups is not None else len(base)
@@ -63,6 +66,8 @@ def _require_pairs(base: Sequence[float], other: Sequence[float], *, is_binary: 
         raise EvaluationError(
             f"The models have {len(base)} and {len(other)} scores. Give both models' scores of the same rows."
         )
+    if not all(map(math.isfinite, (*base, *other))):
+        raise EvaluationError("A score is not a finite number. Mend the metric.")
     if is_binary and not {*base, *other} <= {0.0, 1.0}:
         raise EvaluationError("A binary metric gave a score other than 0 and 1. Compare it with is_binary=False.")
 
@@ -82,7 +87,8 @@ def _means(
     base: Sequence[float], other: Sequence[float], groups: Sequence[Hashable] | None, settings: Settings
 ) -> Estimate:
     differences = [o - b for b, o in zip(base, other, strict=True)]
-    reach = max(max(base), max(other)) - min(min(base), min(other))
+    lowest, highest = min(*base, *other), max(*base, *other)
+    reach = (highest - lowest) or abs(highest) or 1.0  # how far apart two scores might have been
     return estimate(differences, groups, reach=reach, settings=settings)
 
 

@@ -40,20 +40,23 @@ def interval(
     groups: Sequence[Hashable] | None = None,
     **settings: Unpack[Settings],
 ) -> tuple[float, float]:
-    """Return the interval of the mean of scores: Wilson's for binary scores of single rows, else by bootstrap."""
+    """Return the interval of the mean of scores: Wilson's for binary scores of single rows, else by bootstrap.
+
+    Other scores that are all equal have an interval of no width: how they would differ is not known.
+    """
     if not scores:
         raise EvaluationError("There are no scores. Give at least one row.")
     if is_binary and groups is None:
         z = two_sided_z(settings.get("confidence", 0.95))
         return wilson_interval(sum(scores) / len(scores), len(scores), z)
-    found = estimate(scores, groups, reach=max(scores) - min(scores), settings=settings)
+    found = estimate(scores, groups, reach=0.0, settings=settings)
     return found.low, found.high
 
 
 def estimate(
     values: Sequence[float], groups: Sequence[Hashable] | None, *, reach: float, settings: Settings
 ) -> Estimate:
-    """Return the mean of values with its bootstrap interval; `reach` is how far a value may lie from 0."""
+    """Return the mean of values with its bootstrap interval; `reach` is how far a value may lie from the others."""
     units = gather(values, groups)
     return bootstrap_mean(
         units.totals,

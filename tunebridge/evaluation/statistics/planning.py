@@ -4,6 +4,7 @@ import math
 from collections.abc import Sequence
 from statistics import NormalDist
 
+from tunebridge.errors import EvaluationError
 from tunebridge.evaluation.statistics.difference import MIN_ROWS
 from tunebridge.evaluation.statistics.proportions import two_sided_z
 
@@ -45,6 +46,8 @@ def rows_needed(
 
     For binary scores by Miettinen (1968) and Connor (1987), else by the normal approximation.
     """
+    if not effect:
+        raise EvaluationError("No number of rows finds an effect of 0. Say how large a difference matters to you.")
     spread = math.sqrt(max(discordance, abs(effect))) if is_binary else deviation
     under_effect = math.sqrt(spread**2 - effect**2) if is_binary else deviation
     reach = two_sided_z(confidence) * spread + NormalDist().inv_cdf(power) * under_effect
