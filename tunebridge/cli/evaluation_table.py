@@ -74,9 +74,6 @@ def models_table(found: Evaluation) -> tuple[Sequence[str], list[Sequence[str]]]
     lines: list[Sequence[str]] = []
     for metric in found.models[0].scores:
         lines.append((metric, *(_score(model, metric) for model in found.models)))
-        together = [model.corpus.get(metric, {}).get(metric) for model in found.models]
-        if any(value is not None for value in together):
-            lines.append((f"{metric}, all rows", *(f"{value:.4g}" for value in together)))
     lines += list(_facts(found.models))
     return ("", *names), lines
 

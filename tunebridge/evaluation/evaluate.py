@@ -128,8 +128,8 @@ def _comparisons(plan: Plan, scored: Mapping[str, Scored]) -> list[Comparison]:
 def _difference(plan: Plan, scored: Mapping[str, Scored], name: str, other: str) -> Difference:
     metric = next((metric for metric in plan.metrics if metric.name == name), None)
     return compare(
-        scored[plan.baseline].scores[name],
-        scored[other].scores[name],
+        scored[plan.baseline].column(name),
+        scored[other].column(name),
         is_binary=metric.is_binary if metric else False,
         margin=plan.margin if name == plan.primary.name else 0.0,
         groups=plan.groups,
@@ -217,7 +217,7 @@ def _model(plan: Plan, contender: Contender, found: Collected, scored: Scored) -
     return ModelResult(
         name=contender.name,
         identity=dict(contender.identity),
-        scores={name: _estimate(plan, name, column) for name, column in scored.scores.items()},
+        scores={name: _estimate(plan, name, scored.column(name)) for name in scored.scores},
         corpus=scored.corpus,
         failures=dict(scored.failure_counts),
         latency_p50_seconds=quantile(scored.latencies, 0.5),

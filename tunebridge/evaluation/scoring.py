@@ -27,6 +27,8 @@ class Scored:
     scores: dict[str, list[float]]
     """Metric -> score of each row."""
     failures: list[Failure | None]
+    contributions: dict[str, list[float]] = field(default_factory=dict)
+    """Metric -> what each row contributes, where the score of all answers is not the mean of the rows' scores."""
     corpus: dict[str, dict[str, Any]] = field(default_factory=dict)
     """Metric -> what it says of all answers together, where that is more than a mean."""
     latencies: list[float] = field(default_factory=list)
@@ -34,6 +36,10 @@ class Scored:
     input_tokens: int | None = None
     output_tokens: int | None = None
     """Of all rows; None unless every answered row says so."""
+
+    def column(self, metric: str) -> list[float]:
+        """Return one number per row whose mean is the model's score, and by which it is compared."""
+        return self.contributions.get(metric, self.scores[metric])
 
     @property
     def failure_counts(self) -> Mapping[Failure, int]:
@@ -73,10 +79,11 @@ def score(task: EvalTask, book: AnswerBook, metrics: Sequence[Metric]) -> Scored
     for name, counts in tokens.items():
         known = [count for count in counts if count is not None]
         setattr(found, name, sum(known) if known and len(known) == len(counts) else None)
-    together = [metric for metric in metrics if metric.is_corpus]
+    together = [metric for metric in metrics if metric.corpus_score is not None or metric.is_corpus]
     if together:
         outputs = ["" if a.failure else a.output for a in book.read(row.key for row in task.rows)]
         found.corpus = {metric.name: metric.corpus(outputs, rows) for metric in together}
+        found.contributions = {m.name: m.contributions(outputs, rows) for m in together if m.is_corpus}
     return found
 
 
