@@ -183,6 +183,10 @@ class Backend(ABC):
         """Yield one answer per prompt, in order, from a finished job's model or a base model by name."""
         raise self.unsupported("generate")
 
+    def answers_here(self, target: Job | str) -> bool:
+        """Whether `generate` loads the model on this machine for each call, so that many prompts should share one."""
+        return False
+
     def download(self, job: Job, artifact: Artifact, folder: Path) -> Path:
         """Copy an artifact into a folder, check its digest, and return where it is."""
         raise self.unsupported("download")

@@ -19,6 +19,7 @@ from tunebridge.data.example import Message
 from tunebridge.data.loading import load_dataset
 from tunebridge.endpoints import Endpoints
 from tunebridge.errors import JobFailed, MissingDependency, TuneBridgeError, UnsupportedFeature
+from tunebridge.evaluations import Evaluations
 from tunebridge.job import Artifact, Deployment, Event, Job, JobStatus, Metric
 from tunebridge.plan import Plan
 from tunebridge.plugins import Plugins, missing_requirement, require_installed
@@ -48,6 +49,8 @@ class Client:
         """Endpoints of finished jobs' models."""
         self.spending = Spending(lambda: self.store, self.endpoints.seen)
         """Budgets of projects, what jobs came to, endpoints that still bill."""
+        self.evaluations = Evaluations(self, (home or default_home()).absolute())
+        """What is done with models under test: asking, recording, comparing."""
         self._home = home
         self._store: Store | None = None
         self._backends: dict[str, Backend] = {}
@@ -258,6 +261,11 @@ class Client:
     def artifacts(self, job_id: str) -> Sequence[Artifact]:
         """Return the results of a job."""
         return self.store.artifacts(self.get(job_id).id)
+
+    def finished(self, job_id: str) -> tuple[Job, Backend]:
+        """Return a job that has succeeded, and its backend; JobFailed when it has no result."""
+        job = self._finished(job_id)
+        return job, self._backend_of(job)
 
     def download(self, job_id: str, folder: Path) -> Sequence[Path]:
         """Copy the job's results into a folder, checked by digest, and return where they are."""

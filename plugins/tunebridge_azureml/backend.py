@@ -124,6 +124,10 @@ class AzureMLBackend(Backend):
         """Remove the endpoint with its deployment; what the job left stays."""
         self._connect(job.connection).undeploy(job.deployment.name if job.deployment else job.id)
 
+    def answers_here(self, target: Job | str) -> bool:
+        """A result without an endpoint is downloaded and answers on this machine."""
+        return isinstance(target, Job) and target.deployment is None
+
     def generate(
         self, target: Job | str, prompts: Sequence[Sequence[Message]], parameters: GenerationParameters
     ) -> Iterator[Generation]:

@@ -116,6 +116,10 @@ class LocalBackend(Backend):
         """Remove the run folder with everything in it."""
         shutil.rmtree(run_folder(job), ignore_errors=True)
 
+    def answers_here(self, target: Job | str) -> bool:
+        """Every model answers on this machine."""
+        return True
+
     def generate(
         self, target: Job | str, prompts: Sequence[Sequence[Message]], parameters: GenerationParameters
     ) -> Iterator[Generation]:

@@ -71,6 +71,10 @@ class VertexAIBackend(Backend):
         with self._connect(job.connection) as remote:
             return download(remote, artifact, folder)
 
+    def answers_here(self, target: Job | str) -> bool:
+        """A custom job's result is downloaded and answers on this machine."""
+        return isinstance(target, Job) and _is_custom(target)
+
     def generate(
         self, target: Job | str, prompts: Sequence[Sequence[Message]], parameters: GenerationParameters
     ) -> Iterator[Generation]:

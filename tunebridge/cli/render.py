@@ -4,7 +4,7 @@ import json
 import sys
 import traceback
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import is_dataclass
 from datetime import datetime
 from typing import Any
@@ -190,6 +190,12 @@ def _code_table(report: Report, found: Sequence[Problem]) -> None:
     _out.print(grid if first else "[green]nothing is wrong[/green]")
 
 
+def verdict(word: str, message: str) -> None:
+    """Print an evaluation's verdict."""
+    style = {"better": "green", "worse": "bold red", "equivalent": "cyan"}.get(word, "yellow")
+    _out.print(f"[{style}]{word}[/{style}]: {escape(message)}", soft_wrap=True)
+
+
 def problems(found: Sequence[Problem]) -> None:
     """Print what is wrong with the rows."""
     for problem in found:
@@ -332,6 +338,24 @@ def reading(description: str, *, quiet: bool = False) -> Iterator[Callable[[int,
     with Progress(*columns, TimeRemainingColumn(), console=_err, transient=True) as bar:
         task = bar.add_task(description, total=None)
         yield lambda done, total: bar.update(task, completed=done, total=total)
+
+
+@contextmanager
+def asking(*, quiet: bool = False) -> Iterator[Callable[[str, int, int], None] | None]:
+    """Give what shows how many rows each model has answered: bars on a terminal, a few lines elsewhere."""
+    if quiet:
+        yield None
+        return
+    bars: dict[str, Bar] = {}
+    with ExitStack() as stack:
+
+        def say(name: str, done: int, total: int) -> None:
+            if name not in bars:
+                stack.pop_all().close()  # two live bars cannot share a terminal
+                bars[name] = stack.enter_context(Bar(name).shown())
+            bars[name].step(done, total, "rows")
+
+        yield say
 
 
 @contextmanager

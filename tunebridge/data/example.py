@@ -109,7 +109,8 @@ class Example(SpecModel):
     """Whether the answer is a good one (kto)."""
     reference: Any = None
     """What a grader compares with."""
-    id: str | None = None
+    id: Annotated[str, Field(coerce_numbers_to_str=True)] | None = None
+    """The row's name in recorded answers and reports; a number is kept as its digits."""
     metadata: dict[str, Any] | None = None
     split: Literal["train", "validation", "test"] | None = None
 

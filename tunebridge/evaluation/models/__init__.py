@@ -1,0 +1,1 @@
+"""The models under test: everything that answers prompts, behind one contract."""
