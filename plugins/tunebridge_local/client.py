@@ -14,6 +14,7 @@ from typing import Any
 from tunebridge.training.config import LOG_FILE, RUN_FILE
 
 LAUNCH_FILE = "launch.json"
+GPU_SECONDS = 10.0
 GPU_NAME = ("nvidia-smi", "--query-gpu=name", "--format=csv,noheader")
 PROCESS_FILE = "process.json"
 
@@ -68,12 +69,10 @@ def try_out(run_folder: Path, seconds: float) -> None:
 def gpu_name() -> str | None:
     """Return the name of this machine's first NVIDIA GPU as its driver tells it, None where there is none."""
     try:
-        done = subprocess.run(
-            GPU_NAME, stdin=subprocess.DEVNULL, capture_output=True, text=True, check=True, timeout=10
-        )
+        said = subprocess.check_output(GPU_NAME, stderr=subprocess.DEVNULL, text=True, timeout=GPU_SECONDS)
     except (OSError, subprocess.SubprocessError):
         return None
-    return next(iter(done.stdout.splitlines()), "").strip() or None
+    return said.partition("\n")[0].strip() or None
 
 
 def write_private(path: Path, text: str) -> None:
