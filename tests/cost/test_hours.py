@@ -119,6 +119,14 @@ ODD = [
     {"id": "mixtral", "model": "Mixtral-8x7B", "method": "qlora", "training_tokens": 1e8, "gpu": "A100"},
     {"id": "examples", "params_b": 7, "examples": 1000, "epochs": 3, "gpu": "Some New GPU 2030"},
     {"id": "rl", "params_b": 7, "method": "GRPO", "training_tokens": 1e8, "gpu": "H100", "gpu_count": 8},
+    {
+        "id": "words",
+        "params_b": "8B",
+        "training_tokens": "1,000k",
+        "gpu_count": "8 GPUs",
+        "packed": "unknown",
+        "batch": "?",
+    },
     {"id": "old", "params_b": 7, "method": "full", "training_tokens": 1e8, "gpu": "V100", "gpu_count": 8, "year": 2023},
 ]
 
@@ -131,6 +139,15 @@ def test_workloads_that_leave_much_unsaid_get_hours_all_the_same(values: dict[st
     assert found.likely is not None
     assert found.high is not None
     assert 0 < found.low < found.likely < found.high
+
+
+def test_numbers_are_read_as_people_write_them() -> None:
+    found = Description.model_validate(
+        {"id": 1, "params_b": "8B", "training_tokens": "2.5M", "seq_len": "2k", "gpu_count": "8x", "packed": "yes"}
+    )
+    assert (found.params_b, found.training_tokens, found.seq_len) == (8.0, 2.5e6, 2000.0)
+    assert (found.gpu_count, found.packed) == (8, True)
+    assert Description.model_validate({"id": 1, "params_b": "0.5", "packed": "some", "batch": "auto"}).params_b == 0.5
 
 
 def test_what_is_not_known_widens_the_bounds() -> None:

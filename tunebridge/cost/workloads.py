@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any
 
-from pydantic import ConfigDict, Field, ValidationError
+from pydantic import BeforeValidator, ConfigDict, Field, ValidationError
 
 from tunebridge.cost.constants import Constants, Gpu
 from tunebridge.cost.hours import Adapted, Training, hours
@@ -20,7 +20,39 @@ ANY_GPU = Gpu("unknown", peak_tflops=200, memory_gb=48, bandwidth=1000, link=50)
 OLD_BEFORE = 2024
 LEAST_STATE_BYTES = 10.0
 """Per weight that full training on several GPUs keeps somewhere; what does not fit lies in the machine's memory."""
-Count = Annotated[float, Field(gt=0)]
+NUMBER = re.compile(r"\s*(\d[\d_,]*(?:\.\d+)?(?:e[+-]?\d+)?)\s*([kmb]?)", re.IGNORECASE)
+UNITS = {"": 1.0, "k": 1e3, "m": 1e6, "b": 1e9}
+PACKED_WORDS = {
+    "yes": True,
+    "true": True,
+    "packed": True,
+    "no": False,
+    "false": False,
+    "unpacked": False,
+    "padded": False,
+}
+
+
+def _number(value: object) -> object:
+    """Read `2k`, `1,000,000` or `8 per device` as people write them; words without a number are nothing said."""
+    if not isinstance(value, str):
+        return value
+    found = NUMBER.match(value)
+    return float(re.sub(r"[_,]", "", found[1])) * UNITS[found[2].lower()] if found else None
+
+
+def _billions(value: object) -> object:
+    """Read `8B` and `8` both as eight billion."""
+    found = _number(value)
+    return found / UNITS["b"] if isinstance(value, str) and isinstance(found, float) and found >= UNITS["m"] else found
+
+
+def _is_packed(value: object) -> object:
+    return PACKED_WORDS.get(value.strip().lower()) if isinstance(value, str) else value
+
+
+Count = Annotated[float, Field(gt=0), BeforeValidator(_number)]
+Billions = Annotated[float, Field(gt=0), BeforeValidator(_billions)]
 
 
 class Description(SpecModel):
@@ -30,9 +62,9 @@ class Description(SpecModel):
 
     id: str | int
     model: str | None = None
-    params_b: Count | None = None
+    params_b: Billions | None = None
     """Weights in billions; unset: as the model's name says it."""
-    active_params_b: Count | None = None
+    active_params_b: Billions | None = None
     """Of a mixture of experts: weights that each token meets, in billions."""
     method: str | None = None
     """Words that say how: full, lora, qlora, dora, dpo, pretraining, offload, packed, ..."""
@@ -41,8 +73,8 @@ class Description(SpecModel):
     examples: Count | None = None
     epochs: Count | None = None
     gpu: str | None = None
-    gpu_count: Annotated[int, Field(ge=1)] | None = None
-    packed: bool | None = None
+    gpu_count: Annotated[int, Field(ge=1), BeforeValidator(_number)] | None = None
+    packed: Annotated[bool | None, BeforeValidator(_is_packed)] = None
     """Whether sequences are filled with several rows."""
     seq_len: Count | None = None
     batch: Count | None = None
@@ -81,7 +113,8 @@ def read_descriptions(path: Path) -> list[Description]:
 
 def _workload(values: Any, number: int, path: Path) -> Description:
     try:
-        return Description.model_validate({"id": number, **values} if isinstance(values, Mapping) else values)
+        named = {**values, "id": values.get("id") or number} if isinstance(values, Mapping) else values
+        return Description.model_validate(named)
     except ValidationError as error:
         problem = error.errors(include_url=False)[0]
         key = ".".join(str(part) for part in problem["loc"])
