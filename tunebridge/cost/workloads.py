@@ -23,13 +23,8 @@ LEAST_STATE_BYTES = 10.0
 NUMBER = re.compile(r"\s*(\d[\d_,]*(?:\.\d+)?(?:e[+-]?\d+)?)\s*([kmb]?)", re.IGNORECASE)
 UNITS = {"": 1.0, "k": 1e3, "m": 1e6, "b": 1e9}
 PACKED_WORDS = {
-    "yes": True,
-    "true": True,
-    "packed": True,
-    "no": False,
-    "false": False,
-    "unpacked": False,
-    "padded": False,
+    **dict.fromkeys(("yes", "true", "packed"), True),
+    **dict.fromkeys(("no", "false", "unpacked", "padded"), False),
 }
 
 
@@ -51,8 +46,9 @@ def _is_packed(value: object) -> object:
     return PACKED_WORDS.get(value.strip().lower()) if isinstance(value, str) else value
 
 
-Count = Annotated[float, Field(gt=0), BeforeValidator(_number)]
-Billions = Annotated[float, Field(gt=0), BeforeValidator(_billions)]
+Positive = Annotated[float, Field(gt=0)]
+Count = Annotated[Positive | None, BeforeValidator(_number)]
+Billions = Annotated[Positive | None, BeforeValidator(_billions)]
 
 
 class Description(SpecModel):
@@ -62,22 +58,22 @@ class Description(SpecModel):
 
     id: str | int
     model: str | None = None
-    params_b: Billions | None = None
+    params_b: Billions = None
     """Weights in billions; unset: as the model's name says it."""
-    active_params_b: Billions | None = None
+    active_params_b: Billions = None
     """Of a mixture of experts: weights that each token meets, in billions."""
     method: str | None = None
     """Words that say how: full, lora, qlora, dora, dpo, pretraining, offload, packed, ..."""
-    training_tokens: Count | None = None
+    training_tokens: Count = None
     """Tokens that are processed, over all epochs."""
-    examples: Count | None = None
-    epochs: Count | None = None
+    examples: Count = None
+    epochs: Count = None
     gpu: str | None = None
-    gpu_count: Annotated[int, Field(ge=1), BeforeValidator(_number)] | None = None
+    gpu_count: Annotated[Annotated[int, Field(ge=1)] | None, BeforeValidator(_number)] = None
     packed: Annotated[bool | None, BeforeValidator(_is_packed)] = None
     """Whether sequences are filled with several rows."""
-    seq_len: Count | None = None
-    batch: Count | None = None
+    seq_len: Count = None
+    batch: Count = None
     """Rows, or packed sequences, in one pass of one GPU."""
     year: int | None = None
 
