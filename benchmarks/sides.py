@@ -23,7 +23,7 @@ PACKED_TOKENS = 1024
 
 def ours(options: argparse.Namespace) -> Speed:
     """Train with TuneBridge's loop as `tunebridge.training` sets it up."""
-    from tunebridge.data.tokens import RenderedRow
+    from tunebridge.data.rendering.render import RenderedRow
     from tunebridge.training import checkpoints, device, memory, objective, prepare
     from tunebridge.training.config import AdapterConfig, RunConfig
     from tunebridge.training.events import EventLog

@@ -11,7 +11,7 @@ import pluggy
 
 if TYPE_CHECKING:
     from tunebridge.backend import BackendInfo
-    from tunebridge.data.readers import Reader
+    from tunebridge.data.reading.readers import Reader
     from tunebridge.data.targets import Target
     from tunebridge.job import Event, Job
     from tunebridge.plan import Plan

@@ -13,7 +13,8 @@ from pydantic_core import to_jsonable_python
 from tunebridge.capabilities import Capabilities
 from tunebridge.data.dataset import Dataset
 from tunebridge.data.targets import Target
-from tunebridge.data.writing import Extent, RowsReport, check_limits, count_losses
+from tunebridge.data.writing.limits import Extent, check_limits
+from tunebridge.data.writing.losses import RowsReport, count_losses
 from tunebridge.errors import SpecError, UnsupportedFeature
 from tunebridge.spec import JobSpec, SpecModel
 

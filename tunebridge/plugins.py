@@ -14,7 +14,7 @@ import pluggy
 
 from tunebridge import hookspecs
 from tunebridge.backend import Backend, BackendInfo
-from tunebridge.data.readers import Reader
+from tunebridge.data.reading.readers import Reader
 from tunebridge.data.targets import Target
 from tunebridge.errors import BackendNotFound, MissingDependency
 from tunebridge.job import Event, Job

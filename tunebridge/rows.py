@@ -6,15 +6,16 @@ from pathlib import Path
 
 import orjson
 
-from tunebridge.data import counters, files
-from tunebridge.data.collect import Report
-from tunebridge.data.engine import Progress, Reading, batches
+from tunebridge.data import files
+from tunebridge.data.counting import counters
+from tunebridge.data.counting.report import SplitTokens, count_rows
+from tunebridge.data.engine.collect import Report
+from tunebridge.data.engine.run import Progress, Reading, batches
 from tunebridge.data.loading import reading_of
 from tunebridge.data.places import file_and_line
-from tunebridge.data.preview import Preview
-from tunebridge.data.rendering import Renderer, preview_rows
+from tunebridge.data.rendering.preview import Preview
+from tunebridge.data.rendering.process import Renderer, preview_rows
 from tunebridge.data.targets import LocatedRow
-from tunebridge.data.token_report import SplitTokens, count_rows
 from tunebridge.errors import DataError, SpecError
 from tunebridge.plugins import Plugins
 from tunebridge.spec import DataSpec

@@ -12,8 +12,8 @@ from pathlib import Path
 
 import ray
 
-from tunebridge.data.batch import Recipe, convert_batch
-from tunebridge.data.readers import READERS, named
+from tunebridge.data.engine.batch import Recipe, convert_batch
+from tunebridge.data.reading.readers import READERS, named
 from tunebridge.data.targets import Target
 
 

@@ -10,13 +10,13 @@ from tunebridge.backend import Backend, Check, Generation, GenerationParameters,
 from tunebridge.data.dataset import Dataset
 from tunebridge.data.example import Message
 from tunebridge.errors import BackendError, NotFound, StoreError
-from tunebridge.job import Artifact, Job, Snapshot
+from tunebridge.job import Artifact, Deployment, Job, Snapshot
 from tunebridge.plan import Plan
 from tunebridge.spec import JobSpec
-from tunebridge.training.answer import answer
+from tunebridge.training.answer import answer, read_answers, request_body
 from tunebridge.training.bundle import write_bundle
 from tunebridge.training.config import ADAPTER_FOLDER, RESULT_FILE, RunConfig
-from tunebridge_azureml import client
+from tunebridge_azureml import client, endpoint
 from tunebridge_azureml.follow import follow
 from tunebridge_azureml.info import INFO
 from tunebridge_azureml.jobs import model_name
@@ -68,12 +68,12 @@ class AzureMLBackend(Backend):
         if _is_managed(job):
             return [Artifact(kind="model_id", uri=f"azureml:{model_name(_name(job))}:1")]
         remote = self._connect(job.connection)
-        result = _result(remote, job)
-        if result is None:
+        try:
+            result = _result(remote, job)
+        except NotFound:
             return []
-        kind = result["artifact_kind"]
-        uri = f"{remote.work_uri(_name(job))}{kind}"
-        return [Artifact.model_validate({"kind": kind, "uri": uri, "digest": result["artifact_digest"]})]
+        uri, digest = _uri(remote, job, result), result["artifact_digest"]
+        return [Artifact.model_validate({"kind": result["artifact_kind"], "uri": uri, "digest": digest})]
 
     def download(self, job: Job, artifact: Artifact, folder: Path) -> Path:
         """Copy the adapter or model and compare its digest with the one that the trainer wrote."""
@@ -85,17 +85,51 @@ class AzureMLBackend(Backend):
         self._connect(job.connection).download(_name(job), artifact.kind, target)
         return digests.require(target, artifact.digest)
 
+    def needs_endpoint(self, job: Job) -> bool:
+        """No: what a job left is answered with on this machine, unless the user made an endpoint."""
+        return False
+
+    def quote(self, job: Job) -> Deployment:
+        """Return the endpoint that `deploy` would make for a job of our trainer."""
+        if _is_managed(job):
+            raise self.unsupported("deploy of a managed job, whose registered model the studio deploys")
+        return endpoint.planned(job.id, self._machine(job))
+
+    def deploy(self, job: Job) -> Deployment:
+        """Make the endpoint and its deployment, or find them."""
+        planned, remote = job.deployment or self.quote(job), self._connect(job.connection)
+        if remote.endpoint(planned.name) is None:
+            result = _result(remote, job)
+            code = endpoint.write_code(job.folder / "endpoint", result["base_model"]["name"])
+            remote.deploy(planned.name, code, _uri(remote, job, result), self._machine(job))
+        return self.deployment(job.model_copy(update={"deployment": planned})) or planned
+
+    def deployment(self, job: Job) -> Deployment | None:
+        """Return the endpoint as it is now."""
+        known = job.deployment or Deployment(name=job.id)
+        word = self._connect(job.connection).endpoint(known.name)
+        update = {"is_ready": word == endpoint.READY, "backend_status": word}
+        return known.model_copy(update=update) if word else None
+
+    def undeploy(self, job: Job) -> None:
+        """Remove the endpoint with its deployment; what the job left stays."""
+        self._connect(job.connection).undeploy(job.deployment.name if job.deployment else job.id)
+
     def generate(
         self, target: Job | str, prompts: Sequence[Sequence[Message]], parameters: GenerationParameters
     ) -> Iterator[Generation]:
-        """Yield answers, made on this machine with the downloaded adapter or model."""
+        """Yield answers: of the endpoint where there is one, else made here with the downloaded adapter or model."""
         if isinstance(target, str):
             raise self.unsupported("generate with a base model by name")
         if _is_managed(target):
             raise self.unsupported("generate for a managed job: its model is registered and has no endpoint")
-        result = _result(self._connect(target.connection), target)
-        if result is None:
-            raise NotFound("the job left no model. Look at its log.", backend="azureml", operation="generate")
+        remote = self._connect(target.connection)
+        if target.deployment is not None:
+            for start in range(0, len(prompts), endpoint.ROWS_PER_CALL):
+                asked = request_body(prompts[start : start + endpoint.ROWS_PER_CALL], parameters)
+                yield from read_answers(remote.invoke(target.deployment.name, asked))
+            return
+        result = _result(remote, target)
         folder = self._downloaded(target, result)
         if result["artifact_kind"] == ADAPTER_FOLDER:
             base = result["base_model"]["name"]
@@ -133,6 +167,10 @@ class AzureMLBackend(Backend):
             self._remotes[key] = self._open(connection)
         return self._remotes[key]
 
+    def _machine(self, job: Job) -> str:
+        named = job.connection.get("endpoint_instance_type")
+        return str(named or self._connect(job.connection).machine(_name(job)))
+
     def _downloaded(self, job: Job, result: Mapping[str, Any]) -> Path:
         """Return the adapter or model in the job's own folder, downloaded when it is first needed."""
         folder = job.folder / "downloaded"
@@ -150,7 +188,13 @@ def _is_managed(job: Job) -> bool:
     return job.connection.get("mode") == "finetuning"
 
 
-def _result(remote: client.Remote, job: Job) -> dict[str, Any] | None:
+def _result(remote: client.Remote, job: Job) -> dict[str, Any]:
     text = remote.work_file(_name(job), RESULT_FILE)
-    result: dict[str, Any] | None = json.loads(text) if text is not None else None
+    if text is None:
+        raise NotFound("the job left no model. Look at its log.", backend="azureml", operation="artifacts")
+    result: dict[str, Any] = json.loads(text)
     return result
+
+
+def _uri(remote: client.Remote, job: Job, result: Mapping[str, Any]) -> str:
+    return f"{remote.work_uri(_name(job))}{result['artifact_kind']}"

@@ -1,12 +1,15 @@
 """The only importer of Azure's SDKs: what the backend asks of a workspace, in plain values."""
 
+import json
 import os
+import tempfile
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path, PurePosixPath
 from typing import Any, NamedTuple
 
 from tunebridge.errors import BackendError, InvalidRequest, NotFound, StoreError
+from tunebridge_azureml import endpoint
 from tunebridge_azureml.environment import NO_GIT, contained
 from tunebridge_azureml.jobs import command_job, finetuning_job
 from tunebridge_azureml.status import backend_error
@@ -17,6 +20,8 @@ WORKSPACE_VARIABLES = {
     "workspace": "AZUREML_ARM_WORKSPACE_NAME",
 }
 """Azure ML's own variables; asked only where no job says which workspace is meant."""
+ENDPOINT_SECONDS = 900.0
+"""How long an endpoint, which has no machine yet, may take to be made."""
 MAIN_LOG = "user_logs/std_log"
 """Beginning of the name of the log that carries what the job's command writes."""
 
@@ -154,6 +159,59 @@ class Remote:
             for blob in list(container.list_blobs(name_starts_with=work_prefix(name))):
                 container.delete_blob(blob.name)
 
+    def machine(self, name: str) -> str:
+        """Return the type of the machine that a job ran on."""
+        with self._asked("deploy"):
+            job = self._sdk.jobs.get(name)
+            if job.compute:
+                return str(self._sdk.compute.get(job.compute).size)
+            return str(job.resources.instance_type)
+
+    def deploy(self, name: str, code: Path, model_uri: str, machine: str) -> None:
+        """Make an endpoint and order its deployment, which takes minutes and is not waited for."""
+        with self._asked("deploy"), contained(NO_GIT):
+            made = self._sdk.online_endpoints.begin_create_or_update(endpoint.online_endpoint(name))
+            made.result(timeout=ENDPOINT_SECONDS)
+            self._register(endpoint.model(name, model_uri))
+            wanted = endpoint.online_deployment(name, code, machine)
+            with _without_waiting():
+                self._sdk.online_deployments.begin_create_or_update(wanted, skip_script_validation=True)
+
+    def endpoint(self, name: str) -> str | None:
+        """Return the state of an endpoint's deployment, None where there is none."""
+        try:
+            with self._asked("deploy"):
+                found = self._sdk.online_deployments.get(endpoint.DEPLOYMENT, name)
+        except NotFound:
+            return None
+        return _text(found.provisioning_state)
+
+    def invoke(self, name: str, asked: Mapping[str, Any]) -> dict[str, Any]:
+        """Return what an endpoint answers."""
+        with self._asked("generate"), tempfile.NamedTemporaryFile("w", suffix=".json") as file:
+            json.dump(asked, file)
+            file.flush()
+            text = self._sdk.online_endpoints.invoke(name, request_file=file.name, deployment_name=endpoint.DEPLOYMENT)
+        answer: dict[str, Any] = json.loads(text)
+        return answer
+
+    def undeploy(self, name: str) -> None:
+        """Remove an endpoint with its deployment; one that is gone is no error."""
+        try:
+            with self._asked("deploy"):
+                self._sdk.online_endpoints.begin_delete(name).result(timeout=ENDPOINT_SECONDS)
+        except NotFound:
+            return
+
+    def _register(self, model: Any) -> None:
+        """Register a model, unless an earlier attempt has."""
+        from azure.core.exceptions import ResourceNotFoundError
+
+        try:
+            self._sdk.models.get(model.name, version=model.version)
+        except ResourceNotFoundError:
+            self._sdk.models.create_or_update(model)
+
     def _create(self, job: Any, request: Mapping[str, Any]) -> str:
         git = {} if request.get("git_details") else NO_GIT
         with self._asked("submit"), contained(git):
@@ -210,7 +268,11 @@ def _workspace(connection: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _word(job: Any) -> str:
-    return str(getattr(job.status, "value", job.status))  # an enumeration, or a word that the SDK does not know
+    return _text(job.status)
+
+
+def _text(word: Any) -> str:
+    return str(getattr(word, "value", word))  # an enumeration, or a word that the SDK does not know
 
 
 def _error(details: Any) -> str | None:
@@ -226,6 +288,20 @@ def _log(details: Any) -> str | None:
 def _seconds(details: Any) -> float | None:
     start, end = (getattr(details, name, None) for name in ("start_time_utc", "end_time_utc"))
     return (end - start).total_seconds() if start and end else None
+
+
+@contextmanager
+def _without_waiting() -> Iterator[None]:
+    """Let the SDK order a deployment without the thread in which it would ask for its end and print dots."""
+    from azure.ai.ml.operations import _online_deployment_operations as operations
+    from azure.core.polling import NoPolling
+
+    polling = operations.AzureMLPolling
+    operations.AzureMLPolling = lambda *arguments, **options: NoPolling()
+    try:
+        yield
+    finally:
+        operations.AzureMLPolling = polling
 
 
 @contextmanager

@@ -19,11 +19,13 @@ from tunebridge.testing.wire import Refusal, Request, Response, Route, Wire
 from tunebridge.testing.workshop import Workshop
 from tunebridge_azureml import emulated, works
 from tunebridge_azureml.certificates import STORAGE_DOMAIN, server_context
+from tunebridge_azureml.emulated_endpoints import Endpoints
 from tunebridge_azureml.storage import CONTAINER, CONTAINERS, Storage
 from tunebridge_azureml.validation import problem_of_job
 
 LOG = "user_logs/std_log.txt"
 BROKEN = "The machine stopped responding and could not be recovered."
+KINDS = ("jobs", "codes", "environments", "data", "models", "endpoints")
 MANAGED_WORDS = {
     JobStatus.submitting: "Queued",
     JobStatus.queued: "Queued",
@@ -39,9 +41,10 @@ class Emulator:
     """One workspace; everything it knows lies in its folder."""
 
     def __init__(self, folder: Path) -> None:
-        empty = {"jobs": {}, "codes": {}, "environments": {}, "data": {}, "token": secrets.token_hex(16)}
+        empty: dict[str, Any] = {kind: {} for kind in KINDS} | {"token": secrets.token_hex(16)}
         self._folder, self._shelf = folder, Shelf(folder, empty=empty)
         self._workshop, self._storage, self.faults = Workshop(folder), Storage(folder), Faults(self._shelf)
+        self._endpoints = Endpoints(folder, self._shelf, lambda: self.url, self._uploaded)
         context, self.authority = server_context(folder)
         with self._shelf.opened() as state:
             self.token: str = state["token"]
@@ -78,7 +81,7 @@ class Emulator:
         home = (
             r"/subscriptions/[^/]+/resourceGroups/[^/]+/providers/Microsoft\.MachineLearningServices/workspaces/[^/]+"
         )
-        asset = f"{home}/(?P<kind>codes|environments|data)/(?P<name>[^/]+)/versions"
+        asset = f"{home}/(?P<kind>codes|environments|data|models)/(?P<name>[^/]+)/versions"
         return [
             Route("GET", home, lambda request: Response(emulated.workspace(self.url))),
             Route("GET", "/discovery", lambda request: Response({"api": self.url, "history": self.url})),
@@ -93,6 +96,7 @@ class Emulator:
             Route("GET", f"{home}/jobs/(?P<name>[^/]+)", self._get_job),
             Route("GET", f"{home}/jobs", self._list_jobs),
             Route("POST", f"{home}/jobs/(?P<name>[^/]+)/cancel", self._cancel),
+            *self._endpoints.routes(home),
             Route("GET", f"/history/v1.0{home}/runs/(?P<name>[^/]+)/details", self._details),
         ]
 
@@ -102,6 +106,8 @@ class Emulator:
             return None if known else Response(status=403, headers={"x-ms-error-code": "AuthenticationFailed"})
         if request.path == "/discovery":  # public, also at the real service
             return None
+        if request.path.startswith("/score/"):  # an endpoint has a key of its own
+            return None if self._endpoints.knows_key(request) else emulated.FAULT_RESPONSES["bad_credentials"]
         given = request.headers.get("authorization", "").removeprefix("Bearer ")
         return None if secrets.compare_digest(given, self.token) else emulated.FAULT_RESPONSES["bad_credentials"]
 
@@ -123,10 +129,11 @@ class Emulator:
         return Response({"pendingUploadType": "TemporaryBlobReference", "blobReferenceForConsumption": place})
 
     def _put_asset(self, request: Request) -> Response:
-        path = _asset(request.arguments)
+        path, kind = _asset(request.arguments), request.arguments["kind"]
+        kept = {**request.json()["properties"], **({"flavors": {}} if kind == "models" else {})}
         with self._shelf.opened() as state:
-            state[request.arguments["kind"]][path] = request.json()["properties"]
-            return Response(emulated.resource(path, request.json()["properties"]), status=201)
+            state[kind][path] = kept
+            return Response(emulated.resource(path, kept), status=201)
 
     def _get_asset(self, request: Request) -> Response:
         path = _asset(request.arguments)
@@ -218,6 +225,13 @@ class Emulator:
             "env": asked.get("environmentVariables") or {},
             "log": str(self._storage.path(_log(record["name"]))),
         }
+
+    def _uploaded(self, code_id: str, model_id: str) -> list[Path]:
+        """Return where a version of code and one of a model lie."""
+        with self._shelf.opened() as state:
+            code = _known(state["codes"], code_id.split(f"{emulated.WORKSPACE}/")[-1])["codeUri"]
+            model = _known(state["models"], model_id.split(f"{emulated.WORKSPACE}/")[-1])["modelUri"]
+        return [self._place(code), self._place(model)]
 
     def _move_managed(self, record: Mapping[str, Any]) -> dict[str, Any]:
         if "workshop_id" not in record:

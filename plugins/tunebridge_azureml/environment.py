@@ -1,7 +1,7 @@
 """The process's environment while the SDK works: what it needs, and nothing of what it leaves behind.
 
 The SDK writes AZUREML_CURRENT_CLOUD into the environment and reads it again at every call, asks git about the working
-folder, prints to stderr and warns of what its own dependencies will change. One call at a time is let in, and the
+folder, prints and warns of what its own dependencies will change. One call at a time is let in, and the
 environment is put back after it.
 """
 
@@ -20,7 +20,8 @@ _TURN = threading.RLock()
 @contextlib.contextmanager
 def contained(variables: Mapping[str, str]) -> Iterator[None]:
     """Set variables while the block runs, and put the whole environment back afterwards."""
-    with _TURN, contextlib.redirect_stderr(io.StringIO()), warnings.catch_warnings():
+    said = io.StringIO()
+    with _TURN, contextlib.redirect_stdout(said), contextlib.redirect_stderr(said), warnings.catch_warnings():
         warnings.simplefilter("ignore")
         before = dict(os.environ)
         os.environ.update(variables)

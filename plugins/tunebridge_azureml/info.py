@@ -26,6 +26,7 @@ CAPABILITIES = Capabilities(
     download=True,
     list_jobs=True,
     delete=True,
+    deploy=True,
     poll_seconds=10.0,
 )
 

@@ -36,6 +36,8 @@ class AzureMLOptions(TrainerOptions):
     """Shared memory of the container, such as `8g`."""
     git_details: bool | None = None
     """Whether the job carries address, branch and commit of the working folder's repository; unset: no."""
+    endpoint_instance_type: str | None = None
+    """Machine of `tunebridge deploy`; unset: that of the training."""
     task: Literal["ChatCompletion", "TextCompletion"] | None = None
     """finetuning: what the model learns; unset: ChatCompletion."""
 

@@ -14,8 +14,8 @@ from tunebridge.training.translate import FIELDS as RUN_FIELDS
 from tunebridge.training.translate import RUN_OPTIONS, translate_rented_run
 from tunebridge_azureml.options import AzureMLOptions
 
-CONNECTION = ("subscription", "resource_group", "workspace", "mode", "datastore")
-ONLY_COMMAND = ("image", "conda_file", "environment", "shm_size", *RUN_OPTIONS)
+CONNECTION = ("subscription", "resource_group", "workspace", "mode", "datastore", "endpoint_instance_type")
+ONLY_COMMAND = ("image", "conda_file", "environment", "shm_size", "endpoint_instance_type", *RUN_OPTIONS)
 ONLY_FINETUNING = ("task",)
 REGISTRY = "azureml://registries/"
 # Spec field -> name among the managed job's hyperparameters, which are strings.
@@ -45,7 +45,7 @@ def translate(spec: JobSpec, dataset: Dataset, capabilities: Capabilities) -> Pl
     """Return the plan of a job in the mode that its options name."""
     job = Translation(spec, dataset, backend="azureml", capabilities=capabilities)
     options = job.options(AzureMLOptions, _sent_as())
-    for name in ("mode", "datastore"):
+    for name in ("mode", "datastore", "endpoint_instance_type"):
         job.take(f"options.azureml.{name}", f"connection.{name}", default=getattr(options, name), source="unless set")
     if options.mode == "command":
         translate_rented_run(job)

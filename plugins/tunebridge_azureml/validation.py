@@ -3,6 +3,7 @@
 import inspect
 import typing
 from collections.abc import Iterator, Mapping
+from enum import Enum
 from functools import cache
 from typing import Any
 
@@ -15,12 +16,17 @@ def problem_of_job(name: str, properties: Mapping[str, Any]) -> str | None:
     """Return why the service would refuse a job, None where it would accept it."""
     if not (1 <= len(name) <= 255) or not all(sign.isalnum() or sign in "-_" for sign in name):
         return f"The job name {name!r} is not valid."
-    from azure.ai.ml._restclient.arm_ml_service import models
-
-    found = next(_problems(properties, models.JobBaseProperties, "properties"), None)
+    found = problem_of(properties, "JobBaseProperties")
     if found is None and properties["jobType"] == "Command" and not properties["command"].strip():
         return "properties.command: must not be empty"
     return found
+
+
+def problem_of(properties: Mapping[str, Any], model: str) -> str | None:
+    """Return how a resource's properties depart from the SDK's model of that name, None where they do not."""
+    from azure.ai.ml._restclient.arm_ml_service import models
+
+    return next(_problems(properties, getattr(models, model), "properties"), None)
 
 
 def _problems(value: Any, kind: Any, path: str) -> Iterator[str]:
@@ -32,9 +38,7 @@ def _problems(value: Any, kind: Any, path: str) -> Iterator[str]:
         for number, part in enumerate(value if isinstance(value, list) else [value]):
             yield from _problems(part, typing.get_args(kind)[0], f"{path}[{number}]")
     elif origin is typing.Union:
-        if not any(next(_problems(value, part, path), None) is None for part in typing.get_args(kind)):
-            parts = [part for part in typing.get_args(kind) if part is not type(None)]
-            yield from _problems(value, parts[-1], path)
+        yield from _problems_of_union(value, kind, path)
     elif origin is typing.Literal and value not in typing.get_args(kind):
         yield f"{path}: {value!r} is not among {typing.get_args(kind)}"
     elif inspect.isclass(kind) and hasattr(kind, "_deserialize"):
@@ -43,6 +47,17 @@ def _problems(value: Any, kind: Any, path: str) -> Iterator[str]:
         yield f"{path}: {kind.__name__} was expected, not {type(value).__name__}"
     elif kind is type(None) and value is not None:
         yield f"{path}: nothing was expected"
+
+
+def _problems_of_union(value: Any, kind: Any, path: str) -> Iterator[str]:
+    parts = [part for part in typing.get_args(kind) if part is not type(None)]
+    words = [str(word.value) for part in parts if inspect.isclass(part) and issubclass(part, Enum) for word in part]
+    if words and isinstance(value, str):
+        # The SDK lets new words through, the service does not; in some the SDK itself writes another case.
+        if value.lower() not in {word.lower() for word in words}:
+            yield f"{path}: {value!r} is not among {words}"
+    elif not any(next(_problems(value, part, path), None) is None for part in typing.get_args(kind)):
+        yield from _problems(value, parts[-1], path)
 
 
 def _problems_of_map(value: Any, kind: Any, path: str) -> Iterator[str]:

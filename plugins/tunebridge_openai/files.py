@@ -7,7 +7,7 @@ from typing import Any
 
 from tunebridge.data.dataset import Split
 from tunebridge.data.targets import Target
-from tunebridge.data.writing import write_split
+from tunebridge.data.writing.shards import write_split
 from tunebridge_openai.rows import targets
 
 BACKENDS = {"openai": "openai", "azure": "azure_openai", "custom": "openai"}

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from tunebridge import quickstart
-from tunebridge.data.engine import run
+from tunebridge.data.engine.run import run
 from tunebridge.data.loading import reading_of
 from tunebridge.data.problems import Problem
 from tunebridge.errors import DataError

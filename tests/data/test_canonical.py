@@ -11,13 +11,13 @@ from hypothesis import strategies as st  # noqa: E402
 from pydantic import ValidationError  # noqa: E402
 
 from tests.fuzz.rows import CHAT, FIELDS, lines  # noqa: E402
-from tunebridge.data.batch import Recipe, convert_batch  # noqa: E402
 from tunebridge.data.canonical import canonical_row, features_of, kind_of, plain_roles  # noqa: E402
-from tunebridge.data.checks import check_plain, check_row  # noqa: E402
-from tunebridge.data.decode import WrongRow, decode, refuse_double_keys  # noqa: E402
+from tunebridge.data.checking.checks import check_plain, check_row  # noqa: E402
+from tunebridge.data.checking.digests import parts_of  # noqa: E402
+from tunebridge.data.engine.batch import Recipe, convert_batch  # noqa: E402
 from tunebridge.data.example import Example  # noqa: E402
-from tunebridge.data.parts import parts_of  # noqa: E402
-from tunebridge.data.readers import READERS  # noqa: E402
+from tunebridge.data.reading.decode import WrongRow, decode, refuse_double_keys  # noqa: E402
+from tunebridge.data.reading.readers import READERS  # noqa: E402
 
 ROWS = CHAT | st.fixed_dictionaries({}, optional=FIELDS)
 MANY = hypothesis.settings(max_examples=400, deadline=None, derandomize=True, database=None)

@@ -16,8 +16,8 @@ from pathlib import Path
 import hypothesis
 
 from tests.fuzz.rows import files
-from tunebridge.data.batch import Side
-from tunebridge.data.engine import Reading, run, sources_of
+from tunebridge.data.engine.batch import Side
+from tunebridge.data.engine.run import Reading, run, sources_of
 from tunebridge.data.example import Example
 from tunebridge.errors import DataError
 

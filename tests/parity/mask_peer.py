@@ -14,7 +14,7 @@ from trl import SFTConfig, SFTTrainer
 
 from tests.parity.mask_cases import MARKED, TEXTS, UNMARKED, Format, chats, completions
 from tunebridge.data.example import Example
-from tunebridge.data.tokens import chat_messages
+from tunebridge.data.rendering.render import chat_messages
 from tunebridge.training import models
 
 

@@ -14,7 +14,7 @@ from datasets import Dataset as Table
 from transformers import TrainerCallback
 
 from tunebridge.data.dataset import Split
-from tunebridge.data.tokens import RenderedRow, render
+from tunebridge.data.rendering.render import RenderedRow, render
 from tunebridge.training import adapters, models, packing, schedule
 from tunebridge.training.config import RunConfig
 from tunebridge.training.rows import render_preference

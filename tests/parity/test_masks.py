@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from tunebridge.data.example import Example
-from tunebridge.data.tokens import RenderedRow, render
+from tunebridge.data.rendering.render import RenderedRow, render
 
 pytestmark = [pytest.mark.torch, pytest.mark.slow]
 pytest.importorskip("trl", reason="TRL is the peer; `make test-parity` installs it")

@@ -16,8 +16,8 @@ from tunebridge import submit, watch
 from tunebridge.backend import GenerationParameters
 from tunebridge.data.dataset import Dataset, Split
 from tunebridge.data.example import Example, Message
-from tunebridge.errors import InvalidRequest, ServiceUnavailable, SpecError, StoreError, UnsupportedFeature
-from tunebridge.job import Job, JobStatus
+from tunebridge.errors import InvalidRequest, NotFound, ServiceUnavailable, SpecError, StoreError, UnsupportedFeature
+from tunebridge.job import Deployment, Job, JobStatus
 from tunebridge.plan import Plan
 from tunebridge.spec import JobSpec
 from tunebridge.store import Store
@@ -35,7 +35,7 @@ from tunebridge_azureml.emulator import Emulator  # noqa: E402
 from tunebridge_azureml.environment import contained  # noqa: E402
 from tunebridge_azureml.status import backend_error, job_status  # noqa: E402
 from tunebridge_azureml.storage import CONTAINER  # noqa: E402
-from tunebridge_azureml.validation import problem_of_job  # noqa: E402
+from tunebridge_azureml.validation import problem_of, problem_of_job  # noqa: E402
 
 NANO_FOLDER = packaged_nano()
 QUESTION = [(Message(role="user", content="What is the colour of ball 1?"),)]
@@ -159,6 +159,38 @@ def test_a_life_from_rows_to_an_answer(emulator: Emulator, tmp_path: Path) -> No
     backend.delete(job)
     assert list(backend.artifacts(job)) == []
     assert dict(os.environ) == before
+
+
+def test_an_endpoint_answers_as_the_adapter_does_here(emulator: Emulator, tmp_path: Path) -> None:
+    _, backend, job = finished(emulator, tmp_path, base_model="tunebridge/nano")
+    here = list(backend.generate(job, QUESTION * 5, GenerationParameters(max_tokens=4)))
+    quoted = backend.quote(job)
+    assert "Standard_NC24ads_A100_v4" in quoted.price_note
+    job = job.model_copy(update={"deployment": quoted})
+    standing: Deployment | None = backend.deploy(job)
+    while standing is not None and not standing.is_ready:
+        time.sleep(0.1)
+        standing = backend.deployment(job)
+    assert list(backend.generate(job, QUESTION * 5, GenerationParameters(max_tokens=4))) == here
+    backend.undeploy(job)
+    assert backend.deployment(job) is None
+    with pytest.raises(NotFound):
+        list(backend.generate(job, QUESTION, GenerationParameters(max_tokens=4)))
+    with emulator._shelf.opened() as state:
+        assert not state["endpoints"]
+
+
+@pytest.mark.parametrize(
+    ("properties", "says"),
+    [
+        ({"authMode": "Key"}, None),
+        ({"authMode": "Open"}, "'Open' is not among"),
+        ({"authMode": "Key", "machine": "x"}, "unknown field 'machine'"),
+    ],
+)
+def test_the_emulator_holds_endpoints_against_the_sdk_models(properties: dict[str, Any], says: str | None) -> None:
+    problem = problem_of(properties, "OnlineEndpointProperties")
+    assert problem is None if says is None else problem is not None and says in problem
 
 
 def test_a_model_of_the_hub_has_a_stand_in_and_that_is_said(emulator: Emulator, tmp_path: Path) -> None:

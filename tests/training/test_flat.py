@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from tunebridge.data.tokens import RenderedRow
+from tunebridge.data.rendering.render import RenderedRow
 from tunebridge.errors import SpecError
 
 pytestmark = pytest.mark.torch

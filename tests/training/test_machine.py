@@ -73,7 +73,7 @@ def test_an_optimizer_that_does_not_fit_is_refused(monkeypatch: pytest.MonkeyPat
 def test_the_estimate_is_above_what_training_keeps(length: int) -> None:
     import torch
 
-    from tunebridge.data.tokens import RenderedRow
+    from tunebridge.data.rendering.render import RenderedRow
     from tunebridge.training import attention
     from tunebridge.training.device import Resources
     from tunebridge.training.head import token_losses

@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 
 from tests.training.runs import CONFIG, last_message, make_run, result, stop_after, train
-from tunebridge.data.tokens import RenderedRow
+from tunebridge.data.rendering.render import RenderedRow
 
 pytestmark = pytest.mark.torch
 pytest.importorskip("torch")

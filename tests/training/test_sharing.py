@@ -2,7 +2,7 @@
 
 import pytest
 
-from tunebridge.data.tokens import RenderedRow
+from tunebridge.data.rendering.render import RenderedRow
 
 pytestmark = pytest.mark.torch
 torch = pytest.importorskip("torch")

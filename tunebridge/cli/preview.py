@@ -10,7 +10,7 @@ from tunebridge.cli.options import Json
 from tunebridge.errors import SpecError
 
 if TYPE_CHECKING:
-    from tunebridge.data.token_report import SplitTokens
+    from tunebridge.data.counting.report import SplitTokens
 
 DEFAULT_MODELS = {"local": "tunebridge/nano"}
 """Model of a backend where --model is not given, as a job file without `base_model` has it."""
@@ -52,7 +52,7 @@ def preview(  # noqa: PLR0913  # each is an option of the command
     from tunebridge.cli import render
     from tunebridge.cli.preview_page import page, shown
     from tunebridge.client import Client
-    from tunebridge.data.preview import group
+    from tunebridge.data.rendering.preview import group
 
     client = Client()
     name = _model(client, for_, model)

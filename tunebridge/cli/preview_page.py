@@ -4,7 +4,7 @@ from html import escape
 
 from rich.text import Text
 
-from tunebridge.data.preview import Preview, RowPreview, Span, visible
+from tunebridge.data.rendering.preview import Preview, RowPreview, Span, visible
 
 MOST_CHARACTERS = 1200
 """Of one span on the terminal; the page, and --json, have all of it."""

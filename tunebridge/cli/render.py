@@ -25,9 +25,9 @@ from rich.syntax import Syntax
 from rich.table import Table
 from rich.text import Text
 
-from tunebridge.data.collect import Report
+from tunebridge.data.engine.collect import Report
 from tunebridge.data.problems import Problem
-from tunebridge.data.writing import RowsReport
+from tunebridge.data.writing.losses import RowsReport
 from tunebridge.job import Artifact, Event, Job, Metric
 from tunebridge.plan import Plan
 

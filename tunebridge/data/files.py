@@ -9,14 +9,16 @@ from typing import IO
 
 import orjson
 
-from tunebridge.data.batch import Batch
-from tunebridge.data.collect import Report
 from tunebridge.data.dataset import owner_only
-from tunebridge.data.engine import Progress, Reading, batches, run
-from tunebridge.data.library import raise_for, write_splits
+from tunebridge.data.engine.batch import Batch
+from tunebridge.data.engine.collect import Report
+from tunebridge.data.engine.run import Progress, Reading, batches, run
 from tunebridge.data.problems import Finding, Problem
 from tunebridge.data.targets import Target
-from tunebridge.data.writing import LossSink, Policy, RowsReport, TargetSink, check_limits
+from tunebridge.data.writing.limits import check_limits
+from tunebridge.data.writing.losses import Policy, RowsReport
+from tunebridge.data.writing.sinks import LossSink, TargetSink
+from tunebridge.data.writing.splits import raise_for, write_splits
 from tunebridge.errors import DataError
 
 

@@ -8,10 +8,10 @@ from functools import cache
 from pathlib import Path
 
 from tunebridge.data.dataset import Dataset
-from tunebridge.data.engine import Progress, Reading, sources_of
+from tunebridge.data.engine.run import Progress, Reading, sources_of
+from tunebridge.data.engine.split import Splitter
 from tunebridge.data.library import Library
-from tunebridge.data.readers import READERS, Reader
-from tunebridge.data.split import Splitter
+from tunebridge.data.reading.readers import READERS, Reader
 from tunebridge.spec import DataSpec
 
 

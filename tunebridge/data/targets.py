@@ -13,6 +13,7 @@ from typing import Annotated, Any, Literal, NamedTuple
 from pydantic import Field
 
 from tunebridge.data.example import Kind
+from tunebridge.errors import PluginError
 from tunebridge.spec import SpecModel
 
 CanonicalRow = Mapping[str, Any]
@@ -82,3 +83,12 @@ class Target:
     """Whether the service wants files to begin with a UTF-8 byte order mark."""
     may_split: bool = True
     """Whether more rows than fit into one file may go into several."""
+
+
+def convert_row(row: CanonicalRow, target: Target) -> Converted:
+    """Convert one row; PluginError when the target itself fails."""
+    try:
+        return target.convert(row)
+    except Exception as error:  # a third party's code may raise anything
+        message = f"the shape {target.backend}/{target.name} failed on a row ({type(error).__name__})."
+        raise PluginError(f"{message} Report it to the author of its plugin.") from error

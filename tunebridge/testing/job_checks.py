@@ -134,12 +134,12 @@ def check_resume(lab: Lab) -> None:
 
 
 def check_deploy(lab: Lab) -> None:
-    """An endpoint is quoted, made once, seen, and removed with nothing left, where the job needs one."""
+    """An endpoint is quoted, made once, seen, and removed with nothing left, where one can be made."""
     job = lab.finished.job
     needed, declared = lab.backend.needs_endpoint(job), lab.info.capabilities.deploy
     if needed and not declared:
         raise ConformanceError("the job's model needs an endpoint, and none can be made")
-    if not needed:
+    if not declared or (not needed and isinstance(_raised(lambda: lab.backend.quote(job)), UnsupportedFeature)):
         for call in (lab.backend.quote, lab.backend.deploy):
             _must_refuse(partial(call, job), "deploy")
         return

@@ -4,7 +4,7 @@ import json
 import subprocess
 import sys
 import tempfile
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -36,6 +36,17 @@ def answer(
                 found = json.loads(line)
                 known = {key: found[key] for key in ("output", "finish_reason", "tokens")}
                 yield Generation.model_validate(known)
+
+
+def request_body(prompts: Sequence[Sequence[Message]], parameters: GenerationParameters) -> dict[str, Any]:
+    """Return what an endpoint that runs `tunebridge.training.generate` is asked."""
+    chats = [{"messages": [_chat(turn.model_copy(update={"weight": None})) for turn in turns]} for turns in prompts]
+    return {"inputs": chats, "parameters": parameters.model_dump()}
+
+
+def read_answers(said: Mapping[str, Any]) -> list[Generation]:
+    """Return the answers of such an endpoint."""
+    return [Generation.model_validate(found) for found in said["answers"]]
 
 
 def _arguments(folder: Path, base_model: str, adapter: Path | None, parameters: GenerationParameters) -> list[str]:

@@ -10,7 +10,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from tunebridge.data.tokens import RenderedRow
+from tunebridge.data.rendering.render import RenderedRow
 from tunebridge.errors import SpecError
 from tunebridge.training import attention
 from tunebridge.training.packing import flatten

@@ -39,9 +39,19 @@ def write_bundle(folder: Path, run: RunConfig, rows: Path) -> Bundle:
     for left in (bundle.source, bundle.run):  # an earlier attempt may have been cut short
         shutil.rmtree(left, ignore_errors=True)
     folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-    _write_source(bundle.source, with_nano=run.base_model in (NANO, RANDOM))
+    write_source(bundle.source, with_nano=run.base_model in (NANO, RANDOM))
     write_run(bundle.run, run, rows)
     return bundle
+
+
+def write_source(target: Path, *, with_nano: bool) -> None:
+    """Write this package and the list of what it requires into a new folder; `with_nano`: the shipped model too."""
+    package = Path(tunebridge.__file__).parent
+    for path in _source_files(package, with_nano=with_nano):
+        copy = target / package.name / path.relative_to(package)
+        copy.parent.mkdir(parents=True, exist_ok=True)
+        shutil.copyfile(path, copy)
+    (target / REQUIREMENTS_FILE).write_text("".join(f"{line}\n" for line in requirements()))
 
 
 def write_run(target: Path, run: RunConfig, rows: Path) -> None:
@@ -84,15 +94,6 @@ def requirements() -> list[str]:
         line for line in declared if _name(line) in CORE_REQUIREMENTS or re.search(r"""extra == ['"]local""", line)
     ]
     return sorted(line.split(";")[0].strip() for line in wanted)
-
-
-def _write_source(target: Path, *, with_nano: bool) -> None:
-    package = Path(tunebridge.__file__).parent
-    for path in _source_files(package, with_nano=with_nano):
-        copy = target / package.name / path.relative_to(package)
-        copy.parent.mkdir(parents=True, exist_ok=True)
-        shutil.copyfile(path, copy)
-    (target / REQUIREMENTS_FILE).write_text("".join(f"{line}\n" for line in requirements()))
 
 
 def _source_files(package: Path, *, with_nano: bool) -> Iterator[Path]:

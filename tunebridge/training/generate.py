@@ -8,12 +8,12 @@ import argparse
 import json
 import os
 import sys
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import IO, Any, NamedTuple
 
 from tunebridge.data.example import Message
-from tunebridge.data.tokens import chat_messages, end_tokens
+from tunebridge.data.rendering.render import chat_messages, end_tokens
 from tunebridge.errors import DataError, TuneBridgeError
 from tunebridge.training.events import PREFIX
 from tunebridge.training.process import share_the_cores
@@ -73,6 +73,12 @@ def answer_all(
             outputs = _generate(model, tokenizer.pad_token_id, [prompts[number] for number in batch], room)
         for number, output in zip(batch, outputs, strict=True):
             yield number, _answer(output, tokenizer, ends)
+
+
+def answer_request(loaded: Loaded, asked: Mapping[str, Any]) -> dict[str, Any]:
+    """Answer what `tunebridge.training.answer.request_body` asks of an endpoint, in the order of its inputs."""
+    answers = dict(answer_all(loaded, asked["inputs"], **asked["parameters"]))
+    return {"answers": [answers[number] for number in range(len(answers))]}
 
 
 def batches(lengths: Sequence[int]) -> Iterator[list[int]]:

@@ -8,7 +8,7 @@ from functools import lru_cache
 import torch
 from torch import Tensor
 
-from tunebridge.data.tokens import RenderedRow
+from tunebridge.data.rendering.render import RenderedRow
 from tunebridge.training.attention import Layout, layout
 from tunebridge.training.rows import Unit
 from tunebridge.training.sharing import Shared, apart, share

@@ -8,8 +8,8 @@ from typing import Any
 
 import torch
 
-from tunebridge.data.preview import at, check_rendered, group
-from tunebridge.data.tokens import end_tokens
+from tunebridge.data.rendering.preview import at, check_rendered, group
+from tunebridge.data.rendering.render import end_tokens
 from tunebridge.errors import DataError, SpecError
 from tunebridge.training import adapters, attention, device, files, memory, models, rendered
 from tunebridge.training import config as names

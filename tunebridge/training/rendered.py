@@ -16,7 +16,7 @@ from safetensors.torch import save_file
 from torch import Tensor
 
 from tunebridge import digests
-from tunebridge.data.tokens import RenderedRow
+from tunebridge.data.rendering.render import RenderedRow
 from tunebridge.training.config import RunConfig
 from tunebridge.training.rows import RenderedSplit, Unit
 

@@ -1,6 +1,6 @@
 """`python -m tunebridge.training.rendering MODEL`: render rows for a process that must not load what that takes.
 
-A question is a line of JSON on stdin, its answer a line on stdout; `tunebridge.data.rendering` asks.
+A question is a line of JSON on stdin, its answer a line on stdout; `tunebridge.data.rendering.process` asks.
 
 | question | answer |
 |---|---|
@@ -18,9 +18,9 @@ from collections.abc import Callable
 from typing import Any
 
 from tunebridge.data.example import Example
-from tunebridge.data.preview import Answer, at, check_rendered, check_template, preview_row
 from tunebridge.data.problems import Problem
-from tunebridge.data.tokens import RenderedRow, end_tokens
+from tunebridge.data.rendering.preview import Answer, at, check_rendered, check_template, preview_row
+from tunebridge.data.rendering.render import RenderedRow, end_tokens
 from tunebridge.errors import DataError, TuneBridgeError
 from tunebridge.training.process import share_the_cores
 from tunebridge.training.rows import renderer

@@ -6,7 +6,7 @@ from typing import Any, NamedTuple
 
 from tunebridge.data.dataset import Split
 from tunebridge.data.example import Example
-from tunebridge.data.tokens import RenderedRow, render
+from tunebridge.data.rendering.render import RenderedRow, render
 from tunebridge.errors import DataError
 from tunebridge.training.config import TRAIN_FILE, RunConfig
 

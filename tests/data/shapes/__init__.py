@@ -1,0 +1,1 @@
+"""Tests of rows and what becomes of them."""

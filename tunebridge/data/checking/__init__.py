@@ -1,0 +1,1 @@
+"""What is wrong with rows, one by one and among each other."""

@@ -1,0 +1,1 @@
+"""How many tokens rows have for a model, exact or within an interval."""

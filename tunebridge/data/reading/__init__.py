@@ -1,0 +1,1 @@
+"""From files to canonical rows: sources, blocks, tables; the shapes that people have; decoding."""

@@ -1,0 +1,1 @@
+"""Where rows go: canonical files, a service's files within its limits, and the count of what is lost."""
