@@ -18,7 +18,7 @@ from tunebridge.cost.estimate import CostEstimate, priced, unpriced
 from tunebridge.cost.lengths import count_dataset
 from tunebridge.cost.price import PriceBook, read_prices
 from tunebridge.cost.workloads import DescribedHours, described_hours, read_descriptions
-from tunebridge.data.counters import counter_for
+from tunebridge.data.counting.counters import counter_for
 from tunebridge.data.dataset import Dataset, Split
 from tunebridge.errors import SpecError, TuneBridgeError
 from tunebridge.job import Job, JobStatus

@@ -7,6 +7,7 @@ import shutil
 from pathlib import Path
 from typing import Any
 
+from tunebridge.cost.price import PriceBook, packaged
 from tunebridge.job import Deployment
 from tunebridge.training.bundle import requirements, write_source
 from tunebridge.training.config import NANO, RANDOM
@@ -26,8 +27,11 @@ TIMEOUT_MILLISECONDS = 180_000
 
 def planned(name: str, machine: str) -> Deployment:
     """Return the endpoint that would be made; its price is that of its machine."""
-    note = f"no price of {machine} is known here; see Azure's price list"
-    return Deployment(name=name, price_note=note)
+    row = PriceBook([packaged(__package__)]).find("azureml", "training", machine)
+    if row is None:
+        return Deployment(name=name, price_note=f"no price of {machine} is known here; see Azure's price list")
+    note = f"{machine} in {row.region}: {row.told}"
+    return Deployment(name=name, usd_per_hour=row.usd, price_note=note)
 
 
 def write_code(folder: Path, base_model: str) -> Path:

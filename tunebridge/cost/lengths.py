@@ -4,8 +4,8 @@ from array import array
 from dataclasses import dataclass
 
 from tunebridge.cost.interval import Interval
+from tunebridge.data.counting.counts import TokenCounter
 from tunebridge.data.dataset import Dataset, Split
-from tunebridge.data.token_counts import TokenCounter
 
 
 @dataclass(frozen=True)
