@@ -19,7 +19,7 @@ from tunebridge.cost.estimate import CostEstimate, priced, unpriced
 from tunebridge.cost.lengths import count_dataset
 from tunebridge.cost.price import PriceBook, read_prices, write_prices
 from tunebridge.cost.refresh import Refreshed, checked
-from tunebridge.cost.workloads import WorkloadHours, read_workloads, workload_hours
+from tunebridge.cost.workloads import DescribedHours, described_hours, read_descriptions
 from tunebridge.data.counting.counters import counter_for
 from tunebridge.data.dataset import Dataset, Split
 from tunebridge.errors import SpecError, TuneBridgeError
@@ -118,10 +118,10 @@ class Costs:
         kept = [path for name in (CONSTANTS_FILE, CALIBRATION_FILE) if (path := self._home / name).exists()]
         return load_constants([*kept, *([file] if file else [])])
 
-    def workloads(self, file: Path, constants: Path | None = None) -> list[WorkloadHours]:
+    def workloads(self, file: Path, constants: Path | None = None) -> list[DescribedHours]:
         """Return the hours of each workload that a file describes."""
         known = self.constants(constants)
-        return [workload_hours(workload, known) for workload in read_workloads(file)]
+        return [described_hours(training, known) for training in read_descriptions(file)]
 
     def calibrate(self, jobs: Sequence[Job], plan_of: Callable[[str], Plan]) -> list[Calibrated]:
         """Learn from finished jobs how far the model of time is off on each machine; later estimates use it."""

@@ -12,7 +12,6 @@ from tunebridge.job import Deployment
 from tunebridge.training.bundle import requirements, write_source
 from tunebridge.training.config import NANO, RANDOM
 from tunebridge_azureml.jobs import BASE_IMAGE, PYTHON, model_name
-from tunebridge_azureml.pricing import PACKAGE
 
 DEPLOYMENT = "tuned"
 """The one deployment below an endpoint; requests name it, so that no share of traffic has to be set."""
@@ -28,10 +27,11 @@ TIMEOUT_MILLISECONDS = 180_000
 
 def planned(name: str, machine: str) -> Deployment:
     """Return the endpoint that would be made; its price is that of its machine."""
-    row = PriceBook([packaged(PACKAGE)]).find("azureml", "training", machine)
-    if row is None or row.usd is None:
+    row = PriceBook([packaged(__package__)]).find("azureml", "training", machine)
+    if row is None:
         return Deployment(name=name, price_note=f"no price of {machine} is known here; see Azure's price list")
-    return Deployment(name=name, usd_per_hour=row.usd, price_note=f"{machine}: {row.source_url}, {row.as_of}")
+    note = f"{machine} in {row.region}: {row.told}"
+    return Deployment(name=name, usd_per_hour=row.usd, price_note=note)
 
 
 def write_code(folder: Path, base_model: str) -> Path:

@@ -14,6 +14,8 @@ from typing import Any
 from tunebridge.training.config import LOG_FILE, RUN_FILE
 
 LAUNCH_FILE = "launch.json"
+GPU_SECONDS = 10.0
+GPU_NAME = ("nvidia-smi", "--query-gpu=name", "--format=csv,noheader")
 PROCESS_FILE = "process.json"
 
 _children: dict[int, subprocess.Popen[bytes]] = {}
@@ -62,6 +64,15 @@ def try_out(run_folder: Path, seconds: float) -> None:
         subprocess.run(
             command, stdin=subprocess.DEVNULL, stdout=log, stderr=log, cwd=run_folder, timeout=seconds, check=False
         )
+
+
+def gpu_name() -> str | None:
+    """Return the name of this machine's first NVIDIA GPU as its driver tells it, None where there is none."""
+    try:
+        said = subprocess.check_output(GPU_NAME, stderr=subprocess.DEVNULL, text=True, timeout=GPU_SECONDS)
+    except (OSError, subprocess.SubprocessError):
+        return None
+    return said.partition("\n")[0].strip() or None
 
 
 def write_private(path: Path, text: str) -> None:

@@ -10,10 +10,10 @@ from typing import Any
 
 from tunebridge.cost.bill import Bill, Billing, Line, Workload, hour_line
 from tunebridge.cost.constants import Constants
-from tunebridge.cost.hours import Training, hours
+from tunebridge.cost.hours import hours
 from tunebridge.cost.interval import Interval
 from tunebridge.cost.price import packaged
-from tunebridge.cost.rental import Run, capped, corrected, describe, told
+from tunebridge.cost.rental import Machine, Run, capped, corrected, describe, told, too_long, training_on
 from tunebridge.data.dataset import Dataset, Split
 from tunebridge.plan import Plan
 from tunebridge.plugins import missing_requirement
@@ -53,6 +53,7 @@ def bill(plan: Plan, workload: Workload) -> Bill:
         hours=spent,
         training_hours=trained,
         assumptions=(*told(run, workload, plan.payload), _told_speed(workload)),
+        warnings=too_long(plan.payload, workload),
     )
 
 
@@ -94,20 +95,8 @@ def _measured(run: Run, workload: Workload) -> Interval:
 
 
 def _guessed(run: Run, constants: Constants) -> Interval:
-    gpu = constants.gpu("cpu")
-    assert gpu
-    guessed = Training(
-        billions=run.billions,
-        adapted=run.adapted,
-        tokens=run.tokens,
-        gpu=gpu,
-        pass_tokens=max(1.0, min(run.rows_per_pass * run.mean_length, constants.number("local", "pass_tokens"))),
-        length=run.attended,
-        has_reference=run.is_preference,
-        validation_tokens=run.validation_tokens,
-        extra_regimes=("unknown_gpu",),
-    )
-    return corrected(hours(guessed, constants), f"local/{HERE}", constants)
+    here = Machine(HERE, gpu=client.gpu_name() or "CPU")
+    return corrected(hours(training_on(here, run, constants), constants), f"local/{HERE}", constants)
 
 
 def _power(spent: Interval, workload: Workload) -> tuple[Line, ...]:
@@ -122,7 +111,8 @@ def _power(spent: Interval, workload: Workload) -> tuple[Line, ...]:
 def _told_speed(workload: Workload) -> str:
     if workload.tokens_per_second:
         return f"{workload.tokens_per_second:,.0f} tokens a second, measured on this machine just now"
-    return "a CPU's usual speed; `tunebridge estimate` measures this machine where the model lies here"
+    usual = client.gpu_name() or "CPU"
+    return f"a {usual}'s usual speed; `tunebridge estimate` measures this machine where the model lies here"
 
 
 def billing() -> Billing:

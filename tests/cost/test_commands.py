@@ -2,12 +2,23 @@
 
 import json
 import re
+import socket
 from pathlib import Path
 
 import pytest
 
 from tests.cost.test_estimates import job_file
 from tunebridge.cli import run
+
+
+@pytest.fixture(autouse=True)
+def _no_socket(_no_network: None, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let nothing connect anywhere, not even to this machine."""
+
+    def refused(self: socket.socket, address: object) -> None:
+        raise AssertionError(f"a command connects to {address}")
+
+    monkeypatch.setattr(socket.socket, "connect", refused)
 
 
 @pytest.fixture(autouse=True)

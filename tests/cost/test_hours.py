@@ -13,7 +13,7 @@ from tunebridge.cost.constants import load_constants
 from tunebridge.cost.hours import Training, hours
 from tunebridge.cost.interval import Interval
 from tunebridge.cost.memory import memory_gb, memory_parts, needed_gb
-from tunebridge.cost.workloads import Workload, adapted_by, read_workloads, workload_hours
+from tunebridge.cost.workloads import Description, adapted_by, described_hours, read_descriptions
 from tunebridge.errors import SpecError
 
 CONSTANTS = load_constants()
@@ -119,13 +119,21 @@ ODD = [
     {"id": "mixtral", "model": "Mixtral-8x7B", "method": "qlora", "training_tokens": 1e8, "gpu": "A100"},
     {"id": "examples", "params_b": 7, "examples": 1000, "epochs": 3, "gpu": "Some New GPU 2030"},
     {"id": "rl", "params_b": 7, "method": "GRPO", "training_tokens": 1e8, "gpu": "H100", "gpu_count": 8},
+    {
+        "id": "words",
+        "params_b": "8B",
+        "training_tokens": "1,000k",
+        "gpu_count": "8 GPUs",
+        "packed": "unknown",
+        "batch": "?",
+    },
     {"id": "old", "params_b": 7, "method": "full", "training_tokens": 1e8, "gpu": "V100", "gpu_count": 8, "year": 2023},
 ]
 
 
 @pytest.mark.parametrize("values", ODD, ids=[str(one["id"]) for one in ODD])
 def test_workloads_that_leave_much_unsaid_get_hours_all_the_same(values: dict[str, object]) -> None:
-    found = workload_hours(Workload.model_validate(values), CONSTANTS)
+    found = described_hours(Description.model_validate(values), CONSTANTS)
     assert found.id == values["id"]
     assert found.low is not None
     assert found.likely is not None
@@ -133,10 +141,19 @@ def test_workloads_that_leave_much_unsaid_get_hours_all_the_same(values: dict[st
     assert 0 < found.low < found.likely < found.high
 
 
+def test_numbers_are_read_as_people_write_them() -> None:
+    found = Description.model_validate(
+        {"id": 1, "params_b": "8B", "training_tokens": "2.5M", "seq_len": "2k", "gpu_count": "8x", "packed": "yes"}
+    )
+    assert (found.params_b, found.training_tokens, found.seq_len) == (8.0, 2.5e6, 2000.0)
+    assert (found.gpu_count, found.packed) == (8, True)
+    assert Description.model_validate({"id": 1, "params_b": "0.5", "packed": "some", "batch": "auto"}).params_b == 0.5
+
+
 def test_what_is_not_known_widens_the_bounds() -> None:
     def width(**values: object) -> float:
         base = {"id": 1, "params_b": 8, "method": "lora", "training_tokens": 1e7, "gpu": "A100", "packed": True}
-        found = workload_hours(Workload.model_validate({**base, **values}), CONSTANTS)
+        found = described_hours(Description.model_validate({**base, **values}), CONSTANTS)
         assert found.low
         assert found.high
         return found.high / found.low
@@ -149,7 +166,7 @@ def test_what_is_not_known_widens_the_bounds() -> None:
 
 
 def test_a_workload_that_says_too_little_says_so() -> None:
-    found = workload_hours(Workload(id="x", gpu="A100", params_b=8), CONSTANTS)
+    found = described_hours(Description(id="x", gpu="A100", params_b=8), CONSTANTS)
     assert found.likely is None
     assert "training_tokens" in found.reason
 
@@ -157,15 +174,15 @@ def test_a_workload_that_says_too_little_says_so() -> None:
 def test_workloads_are_read_from_a_list_or_an_object(tmp_path: Path) -> None:
     file = tmp_path / "runs.json"
     file.write_text(json.dumps({"runs": [ODD[0]]}))
-    assert read_workloads(file)[0].id == "bare"
+    assert read_descriptions(file)[0].id == "bare"
     file.write_text(json.dumps([{"params_b": 1}]))
-    assert read_workloads(file)[0].id == 1
+    assert read_descriptions(file)[0].id == 1
     file.write_text(json.dumps([{"id": "x", "params_b": -1}]))
     with pytest.raises(SpecError, match="workload 1: `params_b`"):
-        read_workloads(file)
+        read_descriptions(file)
     file.write_text("{}")
     with pytest.raises(SpecError, match="no list of workloads"):
-        read_workloads(file)
+        read_descriptions(file)
 
 
 # GB as measured: torchtune's README (GiB there) and LitGPT's table of configurations.

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from tunebridge.cost.constants import Constants, packaged_constants
-from tunebridge.cost.workloads import Workload, workload_hours
+from tunebridge.cost.workloads import Description, described_hours
 
 Values = dict[tuple[str, str], float]
 GUESSES: Values = {
@@ -37,7 +37,7 @@ MOST_RUNS = 4
 class Run:
     """A published run."""
 
-    workload: Workload
+    workload: Description
     source: str
     split: str
     hours: float
@@ -45,7 +45,7 @@ class Run:
 
 def _read() -> list[Run]:
     document = json.loads((Path(__file__).parent / "runs.json").read_text(encoding="utf-8"))
-    return [Run(Workload.model_validate(row), row["source"], row["split"], row["hours"]) for row in document["runs"]]
+    return [Run(Description.model_validate(row), row["source"], row["split"], row["hours"]) for row in document["runs"]]
 
 
 RUNS = _read()
@@ -61,7 +61,7 @@ def overridden(values: Mapping[tuple[str, str], float]) -> Constants:
 
 def predicted(run: Run, constants: Constants) -> tuple[float, float, float]:
     """Return low, likely and high hours."""
-    found = workload_hours(run.workload, constants)
+    found = described_hours(run.workload, constants)
     assert found.low is not None
     assert found.likely is not None
     assert found.high is not None

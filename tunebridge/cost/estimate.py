@@ -160,9 +160,9 @@ def _status(
     closed = [row for row in rows if row.orderable_until and row.orderable_until < today]
     if closed:
         return "closed", tuple(f"{row.sku} could be ordered until {row.orderable_until}" for row in closed)
-    if plan.refused:
-        return "refused", tuple(f"{line.field}: {line.reason}" for line in plan.refused)
     missing = tuple(dict.fromkeys(line.no_price for line in lines if line.no_price))
+    if plan.refused:
+        return "refused", (*(f"{line.field}: {line.reason}" for line in plan.refused), *missing)
     training = [line for line in lines if line.component not in MONTHLY]
     if bill.unpriced or not training or any(line.no_price for line in training):
         return "no price", tuple(filter(None, (bill.unpriced, *missing))) or ("the backend bills by no known rule",)

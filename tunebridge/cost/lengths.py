@@ -36,6 +36,10 @@ class RowLengths:
         low, likely, high = (self._sum(counts, max_length) for counts in (self.low, self.likely, self.high))
         return Interval(low=low, likely=likely, high=high)
 
+    def longer_than(self, max_length: int) -> int:
+        """Return how many rows are likely longer than `max_length`."""
+        return sum(count > max_length * self.sequences for count in self.likely)
+
     def longest(self, max_length: int | None = None) -> int:
         """Return the tokens of the longest sequence, at most."""
         most = -(-max(self.high, default=0) // self.sequences)

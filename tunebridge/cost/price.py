@@ -135,7 +135,8 @@ def read_prices(path: Path, origin: Origin) -> tuple[Price, ...]:
         text = path.read_text(encoding="utf-8")
         document = json.loads(text, parse_float=Decimal) if path.suffix == ".json" else tomllib.loads(text)
     except (OSError, ValueError) as error:
-        raise SpecError(f"The prices cannot be read: {error}. Give a TOML or JSON file of prices.", file=path) from None
+        cure = "Remove the file, or refresh it" if origin == "refreshed" else "Give a TOML or JSON file of prices"
+        raise SpecError(f"The prices cannot be read: {error}. {cure}.", file=path) from None
     return parse_prices(document, place=str(path), origin=origin)
 
 

@@ -51,7 +51,7 @@ def rented(plan: Plan, workload: Workload, machine: Machine, lines: Sequence[Lin
     if run is None:
         return Bill(place=machine.name, unpriced=f"the size of {settings['base_model']} is not known from its name")
     constants = workload.constants
-    training = _training(run, machine, constants)
+    training = training_on(machine, run, constants)
     trained = corrected(hours(training, constants), f"{plan.backend}/{machine.name}", constants)
     trained = capped(trained, settings.get("max_hours"))
     start = _start(plan.backend, run, constants)
@@ -62,7 +62,7 @@ def rented(plan: Plan, workload: Workload, machine: Machine, lines: Sequence[Lin
         hours=trained + start,
         training_hours=trained,
         assumptions=(*told(run, workload, settings), _told_speed(training, machine, constants)),
-        warnings=_warnings(run, machine, training, constants),
+        warnings=(*too_long(settings, workload), *_warnings(run, machine, training, constants)),
     )
 
 
@@ -105,7 +105,17 @@ def told(run: Run, workload: Workload, settings: Mapping[str, Any]) -> tuple[str
     )
 
 
-def _training(run: Run, machine: Machine, constants: Constants) -> Training:
+def too_long(settings: Mapping[str, Any], workload: Workload) -> tuple[str, ...]:
+    """Return the warning that rows are longer than the run takes, where it refuses them."""
+    limit, rows = int(settings["max_length"]), workload.train
+    found = rows.longer_than(limit)
+    if not found or settings.get("too_long") != "error":
+        return ()
+    return (f"{found:,} of {len(rows):,} rows are longer than max_length {limit:,}: the run refuses them.",)
+
+
+def training_on(machine: Machine, run: Run, constants: Constants) -> Training:
+    """Return a run on a machine as the model of time sees it; the trainer packs its rows and uses one GPU."""
     gpu = constants.gpu(machine.gpu)
     most = constants.number("rented", "pass_tokens")
     return Training(
