@@ -34,6 +34,7 @@ from typing import Any
 
 from tunebridge.data.canonical import kind_of
 from tunebridge.data.checking.toolcalls import check_tools
+from tunebridge.data.example import Kind
 from tunebridge.data.problems import Finding as Finding
 from tunebridge.data.problems import Problem as Problem
 from tunebridge.data.targets import CanonicalRow
@@ -41,15 +42,11 @@ from tunebridge.data.targets import CanonicalRow
 _PLAIN = frozenset({"system", "developer", "user", "assistant"})
 
 
-def check_plain(roles: tuple[str, ...], row: CanonicalRow) -> list[Finding]:
-    """Return what is wrong with a row of plain turns (`plain_roles`), as `check_row`."""
-    return [] if _is_well_ordered(roles) else list(check_row(row))
-
-
 @lru_cache(maxsize=4096)  # files have few different sequences of roles
-def _is_well_ordered(roles: tuple[str, ...]) -> bool:
+def plain_kind(roles: tuple[str, ...]) -> Kind | None:
+    """Return the kind of a row of plain turns (`plain_roles`); None where `check_row` has something to say of it."""
     row = {"messages": [{"role": role, "content": "a"} for role in roles]}
-    return not any(check_row(row))
+    return None if any(check_row(row)) else kind_of(row)
 
 
 def check_row(row: CanonicalRow) -> Iterator[Finding]:

@@ -12,6 +12,8 @@ from tunebridge.data.targets import CanonicalRow
 SEEN = frozenset({"messages", "text", "tools", "preferred", "rejected", "label"})
 """Keys of a row that a model sees; rows that differ in others only are nearly the same."""
 _BEFORE_TURNS = len(b'{"messages":')
+_TURN = b'{"content":"'
+_AROUND_ANSWER = len(_TURN + b'","role":"assistant"}]}')
 
 
 def asked_and_answer(row: CanonicalRow) -> tuple[bytes, bytes]:
@@ -28,10 +30,12 @@ def plain_asked_and_answer(row: CanonicalRow, text: bytes, roles: tuple[str, ...
     """Return the same of a row of plain turns (`canonical.plain_roles`); `text` is the row's canonical bytes."""
     if roles[-1] != "assistant":
         return text[_BEFORE_TURNS:-1], b""
-    if len(roles) == 1:
-        return b"null", text[_BEFORE_TURNS + 1 : -2]
-    asked = canonical_bytes(row["messages"][:-1])
-    return asked, text[_BEFORE_TURNS + len(asked) : -2]
+    # The last turn begins where its text without escapes would put it: no string holds these bytes, as its quotes are
+    # escaped, and an escape would make the turn begin earlier.
+    begin = len(text) - len(row["messages"][-1]["content"]) - _AROUND_ANSWER
+    if len(roles) > 1 and text.startswith(_TURN, begin):
+        return text[_BEFORE_TURNS : begin - 1] + b"]", text[begin:-2]
+    return asked_and_answer(row)
 
 
 def seen_of(row: CanonicalRow, text: bytes) -> bytes:
@@ -52,22 +56,24 @@ class Digests(NamedTuple):
     """Differs for rows that ask the same and are answered differently; 0: no answer."""
 
 
-def digest_rows(
-    seen: Sequence[bytes], asked: Sequence[bytes], answers: Sequence[bytes], more: Sequence[bytes]
-) -> Digests:
+def sum_of(answer: bytes) -> int:
+    """Return a number of 33 bits that stands for an answer; 0 where there is none."""
+    return 1 << 32 | crc32(answer) if answer else 0
+
+
+def digest_rows(seen: Sequence[bytes], asked: Sequence[bytes], sums: Sequence[int], more: Sequence[bytes]) -> Digests:
     """Return the digests of rows, in columns.
 
-    `seen` is what `seen_of` returns, `asked` the SHA-256 of what is asked, `answers` are empty where none counts, and
+    `seen` is what `seen_of` returns, `asked` the SHA-256 of what is asked, `sums` are the answers' (`sum_of`), and
     `more` is the whole row where it is more than what is asked and answered.
     """
     near = _first_bytes([sha256(text).digest() for text in normal(seen)])
     keys = _first_bytes(asked)
-    sums = array("Q", [1 << 32 | crc32(answer) if answer else 0 for answer in answers])
     # Rows are compared by a sum of 32 bits only where what they ask has the same digest.
     exact = [
-        key ^ answer << 31 ^ (crc32(text) if text else 0) for key, answer, text in zip(keys, sums, more, strict=True)
+        key ^ total << 31 ^ (crc32(text) if text else 0) for key, total, text in zip(keys, sums, more, strict=True)
     ]
-    return Digests(near, array("Q", exact), keys, sums)
+    return Digests(near, array("Q", exact), keys, array("Q", sums))
 
 
 def _first_bytes(digests: Sequence[bytes]) -> "array[int]":

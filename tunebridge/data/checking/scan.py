@@ -48,7 +48,10 @@ _SECRETS = {
     "JSON web token": rb"\beyJ[A-Za-z0-9_-]{10,}\.eyJ[A-Za-z0-9_-]{10,}\.[A-Za-z0-9_-]{10,}",
 }
 _SECRET = {name: re.compile(pattern) for name, pattern in _SECRETS.items()}
-_MAIL = re.compile(rb"[A-Za-z0-9._%+-]{1,64}@[A-Za-z0-9-]{1,63}(?:\.[A-Za-z0-9-]{1,63})*\.[A-Za-z]{2,24}\b")
+# Not in a path, where lists and packages have names like addresses.
+_MAIL = re.compile(
+    rb"(?<![\w./@%+-])[A-Za-z0-9._%+-]{1,64}@[A-Za-z0-9-]{1,63}(?:\.[A-Za-z0-9-]{1,63})*\.[A-Za-z]{2,24}\b"
+)
 _PUBLIC_MAIL = re.compile(rb"@(?:[a-z0-9-]+\.)*example\.(?:com|org|net)\b|\bno-?reply@", re.IGNORECASE)
 _PHONE = re.compile(rb"(?<![\w.+-])(?:\+\d{1,3}[ .-]?(?:\(\d{1,4}\)[ .-]?)?(?:\d[ .-]?){6,11}\d|"
                     rb"\(\d{3}\) ?\d{3}-\d{4}|\d{3}-\d{3}-\d{4})(?![\w-])")  # fmt: skip

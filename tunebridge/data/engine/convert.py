@@ -8,14 +8,13 @@ from array import array
 from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
 from hashlib import sha256
-from itertools import islice
 from operator import itemgetter
 
 import orjson
 
 from tunebridge.data.canonical import canonical_bytes, canonical_row, features_of, kind_of, plain_roles
-from tunebridge.data.checking.checks import check_plain, check_row
-from tunebridge.data.checking.digests import asked_and_answer, digest_rows, plain_asked_and_answer, seen_of
+from tunebridge.data.checking.checks import check_row, plain_kind
+from tunebridge.data.checking.digests import asked_and_answer, digest_rows, plain_asked_and_answer, seen_of, sum_of
 from tunebridge.data.checking.scan import scan_rows
 from tunebridge.data.engine.batch import MAX_CLASSES, Batch, Recipe, Rejected, Side, TooLong
 from tunebridge.data.places import place_of
@@ -45,11 +44,11 @@ def convert_batch(
     return maker.finish()
 
 
-_Kept = tuple[int, str, bytes, bytes, bytes, bytes]
+_Kept = tuple[int, str, bytes, int, bytes, bytes]
 """What is kept of a good row until its block ends.
 
-Its line, its kind, the SHA-256 of what it asks, its last answer (empty where none is trained), what a model sees of it,
-and the row again where it is more than what is asked and answered.
+Its line, its kind, the SHA-256 of what it asks, the sum of its last answer (0 where none is trained), what a model sees
+of it, and the row again where it is more than what is asked and answered.
 """
 
 
@@ -66,18 +65,15 @@ class _Rows:
         side = self.side
         if not self.kept:
             return side
-        lines, kinds, asked, answers, seen, more = zip(*self.kept, strict=True)
+        lines, kinds, asked, sums, seen, more = zip(*self.kept, strict=True)
         side.places = array("Q", [self._place | line for line in lines])
-        side.digests = digest_rows(seen, asked, answers, more)
+        side.digests = digest_rows(seen, asked, sums, more)
         side.kinds = Counter(kinds)
         for kind in side.kinds:
             first = lines[kinds.index(kind)]
             batch.first_lines[kind] = min(first, batch.first_lines.get(kind, first))
         for number, found in scan_rows(side.rows):
             batch.findings.append((lines[number], Finding(found.code, found.what, _FIXES[found.code])))
-        short = [answer for answer in answers if 0 < len(answer) <= SHORT_ANSWER]
-        batch.long_answers += len(answers) - len(short)
-        batch.short_answers.update(dict(islice(Counter(short).items(), MAX_CLASSES)))
         return side
 
 
@@ -119,12 +115,13 @@ class _Maker:
         # Such a row is never longer than its line, and shorter where a key stood there twice.
         if len(raw) != len(text) and isinstance(raw, bytes):
             refuse_double_keys(raw, text)
-        if found := check_plain(roles, row):
-            self._judge(line, row, found)
+        kind = plain_kind(roles)
+        if kind is None:
+            self._judge(line, row, list(check_row(row)))
         asked, answer = plain_asked_and_answer(row, text, roles)
         asked = sha256(asked).digest()
-        kind = "sft" if "assistant" in roles else "prompt_only"
-        self._rows(line, row, text, asked).kept.append((line, kind, asked, answer, text, b""))
+        rows = self._rows(line, row, text, asked)
+        rows.kept.append((line, kind or kind_of(row), asked, self._sum(answer), text, b""))
 
     def _add_other(self, line: int, raw: bytes | RawRow, row: RawRow) -> None:
         recipe = self._recipe
@@ -138,10 +135,9 @@ class _Maker:
             self._judge(line, canonical, found)
         kind = kind_of(canonical)
         asked, answer = asked_and_answer(canonical)
-        asked, answer = sha256(asked).digest(), answer if kind == "sft" else b""
+        asked, total = sha256(asked).digest(), self._sum(answer if kind == "sft" else b"")
         rows = self._rows(line, canonical, text, asked)
-        more = text if len(canonical) > 1 else b""
-        rows.kept.append((line, kind, asked, answer, seen_of(canonical, text), more))
+        rows.kept.append((line, kind, asked, total, seen_of(canonical, text), text if len(canonical) > 1 else b""))
         rows.side.features.update(features_of(canonical))
         if "metadata" in canonical and "metadata" not in row:
             self._batch.metadata_keys.update(canonical["metadata"].keys())
@@ -157,6 +153,15 @@ class _Maker:
             self._measure(line, row, asked)
         rows.side.rows.append(text)
         return rows
+
+    def _sum(self, answer: bytes) -> int:
+        """Return the sum of an answer, and count one that may be a class's name."""
+        classes = self._batch.short_answers
+        if not 0 < len(answer) <= SHORT_ANSWER:
+            self._batch.long_answers += 1
+        elif answer in classes or len(classes) < MAX_CLASSES:
+            classes[answer] += 1
+        return sum_of(answer)
 
     def _judge(self, line: int, row: CanonicalRow, found: Sequence[Finding]) -> None:
         """Reject a row that is wrong, note what is odd about one that is not."""

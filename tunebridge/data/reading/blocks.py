@@ -11,7 +11,7 @@ from tunebridge.data.reading import arrays
 from tunebridge.data.reading.incoming import RawRow
 from tunebridge.errors import DataError
 
-BLOCK_BYTES = 1 << 17
+BLOCK_BYTES = 1 << 18
 BLOCK_ROWS = 128
 MAX_ROW_BYTES = 1 << 26
 
