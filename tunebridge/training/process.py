@@ -32,11 +32,14 @@ def share_the_cores() -> None:
 
 
 def is_peer_lost(error: BaseException) -> bool:
-    """Whether an error says that another process of the same run is gone; its own reason is in that one's log."""
+    """Whether an error says that another process of the same run is gone or was not reached.
+
+    Why it is gone stands in that one's log.
+    """
     if type(error).__name__ in ("DistBackendError", "DistNetworkError", "DistStoreError"):
         return True
-    text = str(error)
-    return "gloo" in text and any(f"{end} by peer" in text for end in ("closed", "reset"))
+    text = str(error).lower()
+    return "gloo" in text and any(end in text for end in ("closed by peer", "reset by peer", "connectfullmesh failed"))
 
 
 def is_out_of_memory(error: BaseException) -> bool:
