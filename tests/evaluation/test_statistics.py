@@ -244,6 +244,34 @@ def test_scores_that_cannot_be_compared(base: list[float], other: list[float], w
         statistics.compare(base, other, is_binary=True)
 
 
+@pytest.mark.parametrize(
+    ("settings", "words"),
+    [
+        ({"confidnce": 0.9}, "Did you mean 'confidence'"),
+        ({"confidence": 95}, "from 0.5 to below 1"),
+        ({"resamples": 10}, "at least 100"),
+        ({"margin": -0.1}, "0 or more"),
+    ],
+)
+def test_settings_that_make_no_sense(settings: dict[str, float], words: str) -> None:
+    with pytest.raises(EvaluationError, match=words):
+        statistics.compare([0.0, 1.0], [1.0, 1.0], is_binary=True, **settings)
+
+
+def test_plans_that_make_no_sense() -> None:
+    with pytest.raises(EvaluationError, match="effect of 0"):
+        statistics.rows_needed(0.0, True)
+    with pytest.raises(EvaluationError, match="no rows"):
+        statistics.expected_half_width(0, True)
+
+
+def test_columns_of_numpy_are_scores_too() -> None:
+    base, other = recorded.binary(0.7, 100, 1)
+    assert statistics.compare(np.array(base), np.array(other), is_binary=True) == statistics.compare(
+        base, other, is_binary=True
+    )
+
+
 def test_groups_need_a_key_per_row() -> None:
     with pytest.raises(EvaluationError, match="one key per row"):
         statistics.compare([0.5, 0.1], [1.0, 0.2], is_binary=False, groups=["a"])

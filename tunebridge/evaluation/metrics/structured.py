@@ -7,6 +7,7 @@ from typing import Any
 
 from tunebridge.errors import EvaluationError, MissingDependency
 from tunebridge.evaluation.metrics.row import Json, Metric, MetricRow
+from tunebridge.evaluation.names import nearest
 
 _FENCE = re.compile(r"\s*```[a-zA-Z0-9]*\s*\n(.*?)\n?\s*```\s*", re.DOTALL)
 MISSING = object()
@@ -37,7 +38,7 @@ def json_schema(*, schema: Json | None = None, fenced: bool = False) -> Metric:
 def json_fields(*, fields: Sequence[str] = (), strict: bool = False, fenced: bool = False) -> Metric:
     """Return the share of the reference's fields that the answer has with an equal value.
 
-    A field is a path to a value that is no object and no list: `address.city`, `items.0.price`. `fields` names those
+    A field is a path to a value that is no object and no list: `address.city`, `items[0].price`. `fields` names those
     that count, alone or as the beginning of paths; `strict` counts fields that the reference lacks as wrong.
     """
 
@@ -57,6 +58,7 @@ def json_fields(*, fields: Sequence[str] = (), strict: bool = False, fenced: boo
     def corpus(outputs: Sequence[str], rows: Sequence[MetricRow]) -> dict[str, Any]:
         judged = [judge(output, row) for output, row in zip(outputs, rows, strict=True)]
         paths = sorted({path for found in judged for path in found})
+        _require_fields(fields, rows)
         by_field = {path: [found[path] for found in judged if path in found] for path in paths}
         shares = [sum(found.values()) / len(found) if found else 1.0 for found in judged]
         return {
@@ -92,11 +94,15 @@ def same(left: Any, right: Any) -> bool:
 
 
 def _leaves(value: Any, path: str = "") -> Iterator[tuple[str, Any]]:
-    inside = list(value.items() if isinstance(value, dict) else enumerate(value) if isinstance(value, list) else ())
-    if not inside:
+    if not value or not isinstance(value, dict | list):
         yield path, value
-    for key, part in inside:
-        yield from _leaves(part, f"{path}.{key}" if path else str(key))
+    elif isinstance(value, list):
+        for number, part in enumerate(value):
+            yield from _leaves(part, f"{path}[{number}]")
+    else:
+        for key, part in value.items():
+            name = key.replace(".", "\\.")
+            yield from _leaves(part, f"{path}.{name}" if path else name)
 
 
 def _reference_fields(row: MetricRow) -> dict[str, Any]:
@@ -106,10 +112,19 @@ def _reference_fields(row: MetricRow) -> dict[str, Any]:
     return dict(_leaves(value))
 
 
+def _require_fields(fields: Sequence[str], rows: Sequence[MetricRow]) -> None:
+    """Refuse a field that no reference has: a slip of the pen would else count as right everywhere."""
+    known = {path for row in rows for path in _reference_fields(row)}
+    for field in fields:
+        if not _chosen(dict.fromkeys(known), (field,)):
+            raise EvaluationError(nearest("field of a reference", field, known))
+
+
 def _chosen(leaves: dict[str, Any], fields: Sequence[str]) -> dict[str, Any]:
     if not fields:
         return leaves
-    return {path: value for path, value in leaves.items() if any(f"{path}.".startswith(f"{f}.") for f in fields)}
+    chosen = re.compile("|".join(rf"{re.escape(field)}(?=$|\.|\[)" for field in fields))
+    return {path: value for path, value in leaves.items() if chosen.match(path)}
 
 
 def _validator(schema: Json) -> Any:

@@ -8,7 +8,7 @@ from typing import Unpack
 from tunebridge.errors import EvaluationError
 from tunebridge.evaluation.statistics.bootstrap import Estimate
 from tunebridge.evaluation.statistics.difference import MIN_ROWS, Difference, verdict_of
-from tunebridge.evaluation.statistics.intervals import Settings, estimate
+from tunebridge.evaluation.statistics.intervals import Settings, estimate, require_known
 from tunebridge.evaluation.statistics.planning import holm, rows_for_a_verdict
 from tunebridge.evaluation.statistics.proportions import exact_mcnemar, mcnemar, tango_interval, two_sided_z
 
@@ -28,6 +28,7 @@ def compare(
     resampled together. Binary scores are 0 and 1: their interval is Tango's, which agrees with McNemar's test;
     all others' is by bootstrap.
     """
+    require_known(settings)
     _require_pairs(base, other, is_binary=is_binary)
     if margin < 0:
         raise EvaluationError(f"The margin is {margin}. Give the difference that does not matter, 0 or more.")
@@ -62,7 +63,7 @@ def adjust(differences: Sequence[Difference], confidence: float = 0.95) -> list[
 
 
 def _require_pairs(base: Sequence[float], other: Sequence[float], *, is_binary: bool) -> None:
-    if not base or len(base) != len(other):
+    if len(base) == 0 or len(base) != len(other):
         raise EvaluationError(
             f"The models have {len(base)} and {len(other)} scores. Give both models' scores of the same rows."
         )

@@ -29,6 +29,8 @@ def expected_half_width(
     `discordance` is the share of rows that one model gets right and the other wrong (binary scores), `deviation` the
     standard deviation of the rows' differences (other scores).
     """
+    if rows < 1:
+        raise EvaluationError("There are no rows. Give at least one.")
     spread = math.sqrt(discordance) if is_binary else deviation
     return two_sided_z(confidence) * spread / math.sqrt(rows)
 
