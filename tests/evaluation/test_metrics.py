@@ -274,6 +274,7 @@ def test_label_metrics() -> None:
     assert accuracy.is_binary
     assert not metrics.metric("macro_f1").is_binary
     assert accuracy.contributions(["a", "b"], [MetricRow("a"), MetricRow("a")]) == [1.0, 0.0]
+    assert len(metrics.metric("accuracy", labels="a,b").corpus(answers, rows)["confusion"]["labels"]) == 3
     assert score("accuracy", "YES", "yes", normalise="casefold") == 1
 
 
@@ -339,7 +340,7 @@ def test_field_accuracy() -> None:
     answer = json.dumps({"name": "Ada", "age": 36.0, "tags": ["x", "z"], "address": {}, "kids": [], "extra": 1})
     assert score("json_fields", answer, reference) == pytest.approx(4 / 6)
     assert score("json_fields", answer, reference, strict=True) == pytest.approx(4 / 8)
-    assert score("json_fields", answer, reference, fields=["address", "name"]) == 0.5
+    assert score("json_fields", answer, reference, fields="address, name") == 0.5
     assert score("json_fields", "not JSON", reference) == 0
     assert score("json_fields", answer, reference, fields=["tag"]) == 1  # no such field, so nothing is wrong
     assert score("json_fields", answer, reference, fields=["tags"]) == 0.5
