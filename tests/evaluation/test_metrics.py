@@ -390,6 +390,11 @@ def test_tool_calls_in_any_order_or_in_this_one() -> None:
     assert score("tool_calls", swapped, row) == 1
     assert score("tool_calls", swapped, row, ordered=True) == 0
     assert score("tool_calls", json.dumps([{**CALL, "arguments": {}}, other]), row, arguments=False) == 1
+    twice = MetricRow(expected_tool_calls=tuple({"name": "f", "arguments": {"x": x}} for x in (1, 10)))
+    assert (
+        score("tool_calls", '[{"name": "f", "arguments": {"x": 10}}, {"name": "f", "arguments": {"x": 1.0}}]', twice)
+        == 1
+    )
 
 
 def test_where_no_tool_is_to_be_called() -> None:

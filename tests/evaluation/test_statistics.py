@@ -217,7 +217,10 @@ def test_what_does_not_hold_among_several_comparisons_is_inconclusive() -> None:
     adjusted = statistics.adjust([barely, sure, barely])
     assert [d.verdict for d in adjusted] == ["inconclusive", "better", "inconclusive"]
     assert adjusted[0].p_adjusted == pytest.approx(2 * barely.p_value)
-    assert "several" in (adjusted[0].reason or "")
+    assert adjusted[0].reason == "The difference does not hold after the correction for several comparisons."
+    assert adjusted[1].reason is None
+    assert 200 < (adjusted[0].rows_needed or 0) < 1_000
+    assert statistics.adjust([barely])[0].verdict == "better", "one comparison needs no correction"
 
 
 def test_the_half_width_is_what_the_interval_has() -> None:

@@ -65,6 +65,12 @@ def rows_for_a_verdict(rows: int, *, half_width: float, distance: float, confide
     return max(MIN_ROWS, math.ceil(rows * (reach / distance) ** 2))
 
 
+def rows_for_level(rows: int, *, p_value: float, level: float) -> int:
+    """Return the rows at which a difference with this p-value would have one of `level` in 80 % of cases."""
+    seen, needed = two_sided_z(1 - p_value), two_sided_z(1 - level)
+    return math.ceil(rows * ((needed + NormalDist().inv_cdf(POWER)) / seen) ** 2)
+
+
 def holm(p_values: Sequence[float]) -> list[float]:
     """Return p-values corrected for being several, in the order given (Holm 1979)."""
     adjusted = [0.0] * len(p_values)
