@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from tunebridge import __version__
-from tunebridge.cli import data, endpoints, evaluate, export, generate, jobs, plans, setup
+from tunebridge.cli import compare, data, endpoints, evaluate, export, generate, jobs, plans, setup
 
 app = typer.Typer(
     name="tunebridge",
@@ -21,7 +21,7 @@ app = typer.Typer(
 )
 app.add_typer(jobs.app, name="jobs")
 app.add_typer(data.app, name="data")
-for module in (setup, plans, generate, evaluate, endpoints, export):
+for module in (setup, plans, generate, evaluate, compare, endpoints, export):
     module.add_to(app)
 
 
