@@ -220,6 +220,13 @@ def test_references_of_different_number() -> None:
     assert metrics.metric("bleu").corpus(["a b c d", "a b c d"], rows)["bleu"] == pytest.approx(100)
 
 
+@pytest.mark.parametrize("tokenize", ["flores200", "spm", "spBLEU-1K", "13b"])
+def test_tokenisers_that_would_be_downloaded_are_refused(tokenize: str) -> None:
+    pytest.importorskip("sacrebleu")
+    with pytest.raises(EvaluationError, match="Choose one of: none, zh, 13a"):
+        metrics.metric("bleu", tokenize=tokenize)
+
+
 def test_what_needs_sacrebleu_says_how_to_install_it(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "sacrebleu.metrics", None)
     with pytest.raises(MissingDependency, match=r'pip install "tunebridge\[eval\]"'):
@@ -265,7 +272,9 @@ def test_label_metrics() -> None:
     accuracy = metrics.metric("accuracy")
     assert accuracy.corpus(answers, rows)["accuracy"] == pytest.approx(metrics.accuracy(answers, references))
     assert accuracy.is_binary
+    assert not metrics.metric("macro_f1").is_binary
     assert accuracy.contributions(["a", "b"], [MetricRow("a"), MetricRow("a")]) == [1.0, 0.0]
+    assert len(metrics.metric("accuracy", labels="a,b").corpus(answers, rows)["confusion"]["labels"]) == 3
     assert score("accuracy", "YES", "yes", normalise="casefold") == 1
 
 
@@ -331,12 +340,18 @@ def test_field_accuracy() -> None:
     answer = json.dumps({"name": "Ada", "age": 36.0, "tags": ["x", "z"], "address": {}, "kids": [], "extra": 1})
     assert score("json_fields", answer, reference) == pytest.approx(4 / 6)
     assert score("json_fields", answer, reference, strict=True) == pytest.approx(4 / 8)
-    assert score("json_fields", answer, reference, fields=["address", "name"]) == 0.5
+    assert score("json_fields", answer, reference, fields="address, name") == 0.5
     assert score("json_fields", "not JSON", reference) == 0
+    assert score("json_fields", answer, reference, fields=["tag"]) == 1  # no such field, so nothing is wrong
+    assert score("json_fields", answer, reference, fields=["tags"]) == 0.5
+    assert score("json_fields", '{"a.b": 1}', '{"a": {"b": 1}}') == 0
+    assert score("json_fields", '{"a": {"0": 1}}', '{"a": [1]}') == 0
     assert score("json_fields", "1", "true") == 0
     both = metrics.metric("json_fields").corpus([answer, reference], [MetricRow(reference)] * 2)
-    assert both["fields"]["tags.1"] == 0.5
+    assert both["fields"]["tags[1]"] == 0.5
     assert both["json_fields"] == pytest.approx(5 / 6)
+    with pytest.raises(EvaluationError, match="Did you mean 'name'"):
+        metrics.metric("json_fields", fields=["nam"]).corpus([answer], [MetricRow(reference)])
     with pytest.raises(EvaluationError, match="reference is no JSON"):
         score("json_fields", "{}", "x")
 
@@ -375,6 +390,11 @@ def test_tool_calls_in_any_order_or_in_this_one() -> None:
     assert score("tool_calls", swapped, row) == 1
     assert score("tool_calls", swapped, row, ordered=True) == 0
     assert score("tool_calls", json.dumps([{**CALL, "arguments": {}}, other]), row, arguments=False) == 1
+    twice = MetricRow(expected_tool_calls=tuple({"name": "f", "arguments": {"x": x}} for x in (1, 10)))
+    assert (
+        score("tool_calls", '[{"name": "f", "arguments": {"x": 10}}, {"name": "f", "arguments": {"x": 1.0}}]', twice)
+        == 1
+    )
 
 
 def test_where_no_tool_is_to_be_called() -> None:
@@ -428,12 +448,15 @@ def test_own_metrics_from_a_file(tmp_path: Path) -> None:
         "def in_metadata(output, row): return row.metadata['weight'] * len(output)\n"
         "@define('short', is_binary=True)\n"
         "def short(output, reference): return float(len(output) < 5)\n"
+        "def fails(output, reference): return {}[reference]\n"
         "def broken(output, reference): return float('nan')\n"
     )
     assert score(f"{file}:shares_first", "abc", MetricRow("x", references=("axe",))) == 1
     assert score(f"{file}:in_metadata", "abc", MetricRow(metadata={"weight": 2})) == 6
     short = metrics.metric(f"{file}:short")
     assert (short.name, short.is_binary, metrics.metric("short").score("a", MetricRow("b"))) == ("short", True, 1)
+    with pytest.raises(EvaluationError, match="failed: KeyError: 'b'"):
+        score(f"{file}:fails", "a", "b")
     with pytest.raises(EvaluationError, match="gave nan"):
         score(f"{file}:broken", "a", "b")
     with pytest.raises(EvaluationError, match="Did you mean 'broken'"):

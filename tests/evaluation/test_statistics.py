@@ -217,7 +217,10 @@ def test_what_does_not_hold_among_several_comparisons_is_inconclusive() -> None:
     adjusted = statistics.adjust([barely, sure, barely])
     assert [d.verdict for d in adjusted] == ["inconclusive", "better", "inconclusive"]
     assert adjusted[0].p_adjusted == pytest.approx(2 * barely.p_value)
-    assert "several" in (adjusted[0].reason or "")
+    assert adjusted[0].reason == "The difference does not hold after the correction for several comparisons."
+    assert adjusted[1].reason is None
+    assert 200 < (adjusted[0].rows_needed or 0) < 1_000
+    assert statistics.adjust([barely])[0].verdict == "better", "one comparison needs no correction"
 
 
 def test_the_half_width_is_what_the_interval_has() -> None:
@@ -242,6 +245,34 @@ def test_rows_needed_is_the_textbooks_formula() -> None:
 def test_scores_that_cannot_be_compared(base: list[float], other: list[float], words: str) -> None:
     with pytest.raises(EvaluationError, match=words):
         statistics.compare(base, other, is_binary=True)
+
+
+@pytest.mark.parametrize(
+    ("settings", "words"),
+    [
+        ({"confidnce": 0.9}, "Did you mean 'confidence'"),
+        ({"confidence": 95}, "from 0.5 to below 1"),
+        ({"resamples": 10}, "at least 100"),
+        ({"margin": -0.1}, "0 or more"),
+    ],
+)
+def test_settings_that_make_no_sense(settings: dict[str, float], words: str) -> None:
+    with pytest.raises(EvaluationError, match=words):
+        statistics.compare([0.0, 1.0], [1.0, 1.0], is_binary=True, **settings)
+
+
+def test_plans_that_make_no_sense() -> None:
+    with pytest.raises(EvaluationError, match="effect of 0"):
+        statistics.rows_needed(0.0, True)
+    with pytest.raises(EvaluationError, match="no rows"):
+        statistics.expected_half_width(0, True)
+
+
+def test_columns_of_numpy_are_scores_too() -> None:
+    base, other = recorded.binary(0.7, 100, 1)
+    assert statistics.compare(np.array(base), np.array(other), is_binary=True) == statistics.compare(
+        base, other, is_binary=True
+    )
 
 
 def test_groups_need_a_key_per_row() -> None:

@@ -1,6 +1,5 @@
 """Whether the model called the right tools with the right arguments."""
 
-import json
 import re
 from collections.abc import Iterable
 from typing import Any
@@ -65,12 +64,13 @@ def _call(entry: Any) -> Call | None:
 
 
 def _match(said: list[Call], wanted: list[Call], *, arguments: bool, ordered: bool) -> bool:
-    def key(call: Call) -> tuple[str, str]:
-        return call[0], json.dumps(call[1], sort_keys=True) if arguments else ""
+    def equal(left: Call, right: Call) -> bool:
+        return left[0] == right[0] and (not arguments or same(left[1], right[1]))
 
-    if len(said) != len(wanted):
-        return False
-    pairs = (
-        zip(said, wanted, strict=True) if ordered else zip(sorted(said, key=key), sorted(wanted, key=key), strict=True)
-    )
-    return all(a[0] == b[0] and (not arguments or same(a[1], b[1])) for a, b in pairs)
+    left = list(said)
+    for call in wanted:
+        place = next((n for n, other in enumerate(left[:1] if ordered else left) if equal(call, other)), None)
+        if place is None:
+            return False
+        del left[place]
+    return not left

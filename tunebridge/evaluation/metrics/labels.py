@@ -6,6 +6,7 @@ from typing import Any
 
 from tunebridge.evaluation.metrics.normalisers import normaliser
 from tunebridge.evaluation.metrics.row import Metric, MetricRow, Sums
+from tunebridge.evaluation.names import listed
 
 OTHER = "(no label)"
 """Column of a confusion matrix for answers that are none of the labels."""
@@ -88,10 +89,10 @@ def confusion(
     return labels, table
 
 
-def label_metric(name: str, *, normalise: str = "strip", labels: Sequence[str] = ()) -> Metric:
+def label_metric(name: str, *, normalise: str = "strip", labels: str | Sequence[str] = ()) -> Metric:
     """Return a metric whose rows score 1 for the right label and whose corpus score holds report and confusion."""
     same = normaliser(normalise)
-    known = [same(label) for label in labels]
+    known = [same(label) for label in listed(labels)]
 
     def right(row: MetricRow) -> str:
         return same(row.right_answers[0])

@@ -7,7 +7,7 @@ from collections.abc import Callable
 from decimal import Decimal, InvalidOperation
 
 from tunebridge.errors import EvaluationError
-from tunebridge.evaluation.metrics.names import nearest
+from tunebridge.evaluation.names import nearest
 
 Normaliser = Callable[[str], str]
 

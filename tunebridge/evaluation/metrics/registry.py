@@ -13,8 +13,8 @@ from typing import Any, TypeVar
 
 from tunebridge.errors import EvaluationError
 from tunebridge.evaluation.metrics import calls, labels, likelihood, rouge, structured, text, translation
-from tunebridge.evaluation.metrics.names import nearest
 from tunebridge.evaluation.metrics.row import Metric, MetricRow, RowScore
+from tunebridge.evaluation.names import nearest
 
 Factory = Callable[..., Metric]
 OwnScore = Callable[..., float]

@@ -2,11 +2,13 @@
 
 import json
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 from tunebridge.errors import EvaluationError, MissingDependency
 from tunebridge.evaluation.metrics.row import Json, Metric, MetricRow
+from tunebridge.evaluation.names import listed, nearest
 
 _FENCE = re.compile(r"\s*```[a-zA-Z0-9]*\s*\n(.*?)\n?\s*```\s*", re.DOTALL)
 MISSING = object()
@@ -34,37 +36,50 @@ def json_schema(*, schema: Json | None = None, fenced: bool = False) -> Metric:
     return Metric("json_schema", score, is_binary=True)
 
 
-def json_fields(*, fields: Sequence[str] = (), strict: bool = False, fenced: bool = False) -> Metric:
+def json_fields(*, fields: str | Sequence[str] = (), strict: bool = False, fenced: bool = False) -> Metric:
     """Return the share of the reference's fields that the answer has with an equal value.
 
-    A field is a path to a value that is no object and no list: `address.city`, `items.0.price`. `fields` names those
+    A field is a path to a value that is no object and no list: `address.city`, `items[0].price`. `fields` names those
     that count, alone or as the beginning of paths; `strict` counts fields that the reference lacks as wrong.
     """
+    counted = _Fields(listed(fields), strict=strict, fenced=fenced)
+    return Metric("json_fields", counted.score, corpus_score=counted.corpus)
 
-    def judge(output: str, row: MetricRow) -> dict[str, bool]:
-        wanted = _chosen(_reference_fields(row), fields)
-        value = parse(output, fenced=fenced)
-        said = _chosen(dict(_leaves(value)) if value is not MISSING else {}, fields)
-        extra = said.keys() - wanted.keys() if strict else ()
-        return {path: path in said and same(said[path], right) for path, right in wanted.items()} | dict.fromkeys(
-            extra, False
-        )
 
-    def score(output: str, row: MetricRow) -> float:
-        found = judge(output, row)
-        return sum(found.values()) / len(found) if found else 1.0
+@dataclass(frozen=True)
+class _Fields:
+    """Which fields of an answer count."""
 
-    def corpus(outputs: Sequence[str], rows: Sequence[MetricRow]) -> dict[str, Any]:
-        judged = [judge(output, row) for output, row in zip(outputs, rows, strict=True)]
+    named: tuple[str, ...]
+    strict: bool
+    fenced: bool
+
+    def judge(self, output: str, row: MetricRow) -> dict[str, bool]:
+        """Return by path whether an answer has the reference's value."""
+        wanted = _chosen(_reference_fields(row), self.named)
+        value = parse(output, fenced=self.fenced)
+        said = {} if value is MISSING else _chosen(dict(_leaves(value)), self.named)
+        judged = {path: path in said and same(said[path], right) for path, right in wanted.items()}
+        extra = said.keys() - wanted.keys() if self.strict else ()
+        return judged | dict.fromkeys(extra, False)
+
+    def score(self, output: str, row: MetricRow) -> float:
+        """Return the share of fields that are right; 1 where there are none."""
+        return _share(self.judge(output, row).values())
+
+    def corpus(self, outputs: Sequence[str], rows: Sequence[MetricRow]) -> dict[str, Any]:
+        """Return the mean of the rows' shares, and of each field the share of rows in which it is right."""
+        _require_fields(self.named, rows)
+        judged = [self.judge(output, row) for output, row in zip(outputs, rows, strict=True)]
         paths = sorted({path for found in judged for path in found})
-        by_field = {path: [found[path] for found in judged if path in found] for path in paths}
-        shares = [sum(found.values()) / len(found) if found else 1.0 for found in judged]
         return {
-            "json_fields": sum(shares) / len(shares),
-            "fields": {path: sum(hits) / len(hits) for path, hits in by_field.items()},
+            "json_fields": sum(_share(found.values()) for found in judged) / len(judged),
+            "fields": {path: _share([found[path] for found in judged if path in found]) for path in paths},
         }
 
-    return Metric("json_fields", score, corpus_score=corpus)
+
+def _share(hits: Collection[bool]) -> float:
+    return sum(hits) / len(hits) if hits else 1.0
 
 
 def parse(output: str, *, fenced: bool = False) -> Any:
@@ -92,11 +107,15 @@ def same(left: Any, right: Any) -> bool:
 
 
 def _leaves(value: Any, path: str = "") -> Iterator[tuple[str, Any]]:
-    inside = list(value.items() if isinstance(value, dict) else enumerate(value) if isinstance(value, list) else ())
-    if not inside:
+    if not value or not isinstance(value, dict | list):
         yield path, value
-    for key, part in inside:
-        yield from _leaves(part, f"{path}.{key}" if path else str(key))
+    elif isinstance(value, list):
+        for number, part in enumerate(value):
+            yield from _leaves(part, f"{path}[{number}]")
+    else:
+        for key, part in value.items():
+            name = key.replace(".", "\\.")
+            yield from _leaves(part, f"{path}.{name}" if path else name)
 
 
 def _reference_fields(row: MetricRow) -> dict[str, Any]:
@@ -106,10 +125,19 @@ def _reference_fields(row: MetricRow) -> dict[str, Any]:
     return dict(_leaves(value))
 
 
+def _require_fields(fields: Sequence[str], rows: Sequence[MetricRow]) -> None:
+    """Refuse a field that no reference has: a slip of the pen would else count as right everywhere."""
+    known = {path for row in rows for path in _reference_fields(row)}
+    for field in fields:
+        if not _chosen(dict.fromkeys(known), (field,)):
+            raise EvaluationError(nearest("field of a reference", field, known))
+
+
 def _chosen(leaves: dict[str, Any], fields: Sequence[str]) -> dict[str, Any]:
     if not fields:
         return leaves
-    return {path: value for path, value in leaves.items() if any(f"{path}.".startswith(f"{f}.") for f in fields)}
+    chosen = re.compile("|".join(rf"{re.escape(field)}(?=$|\.|\[)" for field in fields))
+    return {path: value for path, value in leaves.items() if chosen.match(path)}
 
 
 def _validator(schema: Json) -> Any:

@@ -13,15 +13,14 @@ def bleu(*, tokenize: str | None = None, lowercase: bool = False) -> Metric:
     Languages without spaces need `zh` or `char`. Tokenisers whose model sacrebleu would download are refused.
     """
     made = _sacrebleu()
-    offline = [name for name in made.BLEU.TOKENIZERS if not name.startswith(("flores", "spm"))]
+    offline = [name for name in made.BLEU.TOKENIZERS if not name.startswith(("flores", "sp"))]
     if tokenize is not None and tokenize not in offline:
         raise EvaluationError(f"BLEU has no tokeniser {tokenize!r} here. Choose one of: {', '.join(offline)}.")
     try:
         single, corpus = (made.BLEU(tokenize=tokenize, lowercase=lowercase, effective_order=e) for e in (True, False))
     except (ImportError, RuntimeError) as error:  # ja-mecab and ko-mecab need packages of their own
-        raise EvaluationError(
-            f"The tokeniser {tokenize!r} is not installed: {error} Install it or choose another."
-        ) from None
+        said = " ".join(str(error).split())
+        raise EvaluationError(f"The tokeniser {tokenize!r} cannot be used here: {said}") from None
     return _metric("bleu", single, corpus)
 
 

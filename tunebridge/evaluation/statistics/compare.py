@@ -7,9 +7,9 @@ from typing import Unpack
 
 from tunebridge.errors import EvaluationError
 from tunebridge.evaluation.statistics.bootstrap import Estimate
-from tunebridge.evaluation.statistics.difference import MIN_ROWS, Difference, verdict_of
-from tunebridge.evaluation.statistics.intervals import Settings, estimate
-from tunebridge.evaluation.statistics.planning import holm, rows_for_a_verdict
+from tunebridge.evaluation.statistics.difference import MIN_ROWS, Difference, Verdict, verdict_of
+from tunebridge.evaluation.statistics.intervals import Settings, estimate, require_known
+from tunebridge.evaluation.statistics.planning import holm, rows_for_a_verdict, rows_for_level
 from tunebridge.evaluation.statistics.proportions import exact_mcnemar, mcnemar, tango_interval, two_sided_z
 
 
@@ -28,6 +28,7 @@ def compare(
     resampled together. Binary scores are 0 and 1: their interval is Tango's, which agrees with McNemar's test;
     all others' is by bootstrap.
     """
+    require_known(settings)
     _require_pairs(base, other, is_binary=is_binary)
     if margin < 0:
         raise EvaluationError(f"The margin is {margin}. Give the difference that does not matter, 0 or more.")
@@ -44,6 +45,7 @@ def compare(
         high=found.high,
         p_value=found.p_value,
         verdict=verdict if units >= MIN_ROWS else "inconclusive",
+        reason=_reason(verdict, units, "rows" if groups is None else "groups of rows"),
         rows=len(base),
         rows_needed=None,
         p_exact=exact_mcnemar(*_discordant(base, other)) if paired else None,
@@ -54,15 +56,24 @@ def compare(
 
 def adjust(differences: Sequence[Difference], confidence: float = 0.95) -> list[Difference]:
     """Return comparisons that were made together, with p-values by Holm; what does not hold is inconclusive."""
-    found = []
-    for difference, p_value in zip(differences, holm([d.p_value for d in differences]), strict=True):
-        lost = difference.verdict in ("better", "worse") and p_value > 1 - confidence
-        found.append(replace(difference, p_adjusted=p_value, verdict="inconclusive" if lost else difference.verdict))
-    return found
+    adjusted = holm([difference.p_value for difference in differences])
+    return [_adjusted(d, p_value, 1 - confidence) for d, p_value in zip(differences, adjusted, strict=True)]
+
+
+def _adjusted(found: Difference, p_adjusted: float, level: float) -> Difference:
+    if found.verdict not in ("better", "worse") or p_adjusted <= level:
+        return replace(found, p_adjusted=p_adjusted)
+    return replace(
+        found,
+        p_adjusted=p_adjusted,
+        verdict="inconclusive",
+        reason="The difference does not hold after the correction for several comparisons.",
+        rows_needed=rows_for_level(found.rows, p_value=found.p_value, level=level * found.p_value / p_adjusted),
+    )
 
 
 def _require_pairs(base: Sequence[float], other: Sequence[float], *, is_binary: bool) -> None:
-    if not base or len(base) != len(other):
+    if len(base) == 0 or len(base) != len(other):
         raise EvaluationError(
             f"The models have {len(base)} and {len(other)} scores. Give both models' scores of the same rows."
         )
@@ -70,6 +81,12 @@ def _require_pairs(base: Sequence[float], other: Sequence[float], *, is_binary: 
         raise EvaluationError("A score is not a finite number. Mend the metric.")
     if is_binary and not {*base, *other} <= {0.0, 1.0}:
         raise EvaluationError("A binary metric gave a score other than 0 and 1. Compare it with is_binary=False.")
+
+
+def _reason(verdict: Verdict, units: int, kind: str) -> str | None:
+    if units < MIN_ROWS:
+        return f"There are {units} {kind}; below {MIN_ROWS} no verdict is given."
+    return "The interval reaches over the margin." if verdict == "inconclusive" else None
 
 
 def _discordant(base: Sequence[float], other: Sequence[float]) -> tuple[int, int]:

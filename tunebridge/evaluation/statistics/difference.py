@@ -32,19 +32,8 @@ class Difference:
     """After Holm's correction over several comparisons."""
     groups: int | None = None
     """Groups of rows that were resampled as a whole."""
-
-    @property
-    def reason(self) -> str | None:
-        """Why there is no verdict, as a sentence; None where there is one."""
-        if self.verdict != "inconclusive":
-            return None
-        units = self.groups if self.groups is not None else self.rows
-        if units < MIN_ROWS:
-            kind = "rows" if self.groups is None else "groups of rows"
-            return f"There are {units} {kind}; below {MIN_ROWS} no verdict is given."
-        if self.p_adjusted is not None and self.p_value < self.p_adjusted:
-            return "The difference does not hold after the correction for several comparisons, or is too uncertain."
-        return "The interval reaches over the margin."
+    reason: str | None = None
+    """Why there is no verdict, as a sentence; None where there is one."""
 
 
 def verdict_of(low: float, high: float, margin: float, *, higher_is_better: bool = True) -> Verdict:

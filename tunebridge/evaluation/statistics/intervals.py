@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, TypedDict, Unpack
 
 from tunebridge.errors import EvaluationError
+from tunebridge.evaluation.names import nearest
 from tunebridge.evaluation.statistics.bootstrap import Estimate, bootstrap_mean, load_numpy
 from tunebridge.evaluation.statistics.proportions import two_sided_z, wilson_interval
 
@@ -23,6 +24,17 @@ class Settings(TypedDict, total=False):
     """10,000 if unset."""
     higher_is_better: bool
     """False for errors, latency or perplexity; true if unset."""
+
+
+def require_known(settings: Settings) -> None:
+    """Raise EvaluationError for a setting that does not exist or makes no sense."""
+    unknown = sorted(settings.keys() - Settings.__annotations__.keys())
+    if unknown:
+        raise EvaluationError(nearest("setting", unknown[0], Settings.__annotations__))
+    if not 0.5 <= settings.get("confidence", 0.95) < 1:
+        raise EvaluationError(f"The confidence is {settings['confidence']}. Give a share from 0.5 to below 1.")
+    if settings.get("resamples", 10_000) < 100:
+        raise EvaluationError(f"There are {settings['resamples']} resamples. Draw at least 100.")
 
 
 @dataclass(frozen=True)
@@ -44,7 +56,8 @@ def interval(
 
     Other scores that are all equal have an interval of no width: how they would differ is not known.
     """
-    if not scores:
+    require_known(settings)
+    if len(scores) == 0:
         raise EvaluationError("There are no scores. Give at least one row.")
     if is_binary and groups is None:
         z = two_sided_z(settings.get("confidence", 0.95))

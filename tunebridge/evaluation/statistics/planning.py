@@ -29,6 +29,8 @@ def expected_half_width(
     `discordance` is the share of rows that one model gets right and the other wrong (binary scores), `deviation` the
     standard deviation of the rows' differences (other scores).
     """
+    if rows < 1:
+        raise EvaluationError("There are no rows. Give at least one.")
     spread = math.sqrt(discordance) if is_binary else deviation
     return two_sided_z(confidence) * spread / math.sqrt(rows)
 
@@ -61,6 +63,12 @@ def rows_for_a_verdict(rows: int, *, half_width: float, distance: float, confide
     if distance <= reach * 1e-4:  # more than a hundred million times the rows: no number helps
         return None
     return max(MIN_ROWS, math.ceil(rows * (reach / distance) ** 2))
+
+
+def rows_for_level(rows: int, *, p_value: float, level: float) -> int:
+    """Return the rows at which a difference with this p-value would have one of `level` in 80 % of cases."""
+    seen, needed = two_sided_z(1 - p_value), two_sided_z(1 - level)
+    return math.ceil(rows * ((needed + NormalDist().inv_cdf(POWER)) / seen) ** 2)
 
 
 def holm(p_values: Sequence[float]) -> list[float]:
