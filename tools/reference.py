@@ -152,6 +152,22 @@ def costs_schema() -> str:
     return json.dumps(Comparison.model_json_schema(mode="serialization"), indent=1) + "\n"
 
 
+def evaluation() -> str:
+    """Return the keys of the documents that `evaluate --json` and `compare --json` print."""
+    from tunebridge.evaluation.pareto import Choice
+    from tunebridge.evaluation.result import Evaluation
+
+    parts = [
+        "# Evaluation\n\nWritten by `make docs`: the keys of what `tunebridge evaluate --json` and `tunebridge compare "
+        "--json` print. Keys are added, never renamed or removed, within a version of `format`."
+    ]
+    for title, model in (("evaluate --json", Evaluation), ("compare --json", Choice)):
+        schema = model.model_json_schema(mode="serialization")
+        parts.append(_section(title, schema))
+        parts += [_section(name, inner) for name, inner in schema["$defs"].items() if "properties" in inner]
+    return "\n\n".join(parts) + "\n"
+
+
 def main() -> None:
     """Write every page."""
     FOLDER.mkdir(parents=True, exist_ok=True)
@@ -165,6 +181,7 @@ def pages() -> dict[str, str]:
         "job_file.md": job_file(),
         "command_line.md": command_line(),
         "backends.md": backends(),
+        "evaluation.md": evaluation(),
         "dataset_targets.md": dataset_targets.page(),
         "costs.md": costs(),
         "costs.schema.json": costs_schema(),

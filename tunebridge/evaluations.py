@@ -22,6 +22,7 @@ from tunebridge.evaluation.models.endpoint import EndpointModel
 from tunebridge.evaluation.models.function import FunctionModel
 from tunebridge.evaluation.models.local import Host, LocalModel, template_of
 from tunebridge.evaluation.models.model import ModelUnderTest, Patience
+from tunebridge.evaluation.pareto import Choice, choice
 from tunebridge.evaluation.recorded import write_recorded
 from tunebridge.evaluation.request import BASE, TUNED, Request, parse_metric, parse_price
 from tunebridge.evaluation.runner import Collected, Contender, Progress, collect
@@ -153,6 +154,22 @@ class Evaluations:
     def evaluate(self, plan: Plan, *, is_fresh: bool = False, progress: Progress | None = None) -> Evaluated:
         """Ask, score and compare; what was answered before is not asked again unless `is_fresh`."""
         return evaluating.evaluate(plan, self.folder, is_fresh=is_fresh, progress=progress)
+
+    def compare(
+        self, jobs: Sequence[str], request: Request, *, is_same_data: bool = True, progress: Progress | None = None
+    ) -> Choice:
+        """Ask finished jobs of any backends the same rows, and return quality against cost and latency.
+
+        EvaluationError where the jobs were trained on different rows, unless not `is_same_data`.
+        """
+        found = [self._jobs.finished(name)[0] for name in jobs]
+        if is_same_data:
+            guards.refuse_different_data(found)
+        backends = [job.backend for job in found]
+        names = {job.id: job.backend if backends.count(job.backend) == 1 else job.id for job in found}
+        models = {names[job.id]: job.id for job in found}
+        plan = self.plan(request.model_copy(update={"models": {**models, **request.models}}))
+        return choice([self.evaluate(plan, progress=progress).result])
 
     def record(
         self,

@@ -8,7 +8,20 @@ from typing import Annotated
 import typer
 
 from tunebridge import __version__
-from tunebridge.cli import budgets, costs, data, endpoints, evaluate, export, generate, jobs, plans, setup, spending
+from tunebridge.cli import (
+    budgets,
+    compare,
+    costs,
+    data,
+    endpoints,
+    evaluate,
+    export,
+    generate,
+    jobs,
+    plans,
+    setup,
+    spending,
+)
 
 app = typer.Typer(
     name="tunebridge",
@@ -22,7 +35,7 @@ app = typer.Typer(
 app.add_typer(jobs.app, name="jobs")
 app.add_typer(data.app, name="data")
 app.add_typer(budgets.app, name="budget")
-for module in (setup, plans, costs, generate, evaluate, endpoints, export):
+for module in (setup, plans, costs, generate, evaluate, compare, endpoints, export):
     module.add_to(app)
 spending.add_to(jobs.app)
 

@@ -4,6 +4,7 @@ from collections.abc import Iterator, Sequence
 from html import escape
 
 from tunebridge.data.rendering.preview import visible
+from tunebridge.evaluation.pareto import Candidate
 from tunebridge.evaluation.result import Comparison
 
 WIDTH, LABEL, RIGHT, LINE = 720, 190, 20, 26
@@ -25,6 +26,26 @@ def forest(found: Sequence[Comparison], margin: float) -> str:
         parts.append(f'<text class="tick" x="{x(value)}" y="{height - 6}" text-anchor="middle">{value:+.3g}</text>')
     title = f"Differences in {label(found[0].metric)} with their intervals"
     return _svg(height, title, parts)
+
+
+def scatter(candidates: Sequence[Candidate], axis: str, places: Sequence[float]) -> str:
+    """Return a plot of quality with its interval (upwards) against cost or latency, the front marked."""
+    low = min(each.quality.low for each in candidates)
+    high = max(each.quality.high for each in candidates)
+    most, height = max(places) * 1.1 or 1.0, 300
+
+    def y(value: float) -> float:
+        return round(height - 40 - (value - low) / ((high - low) or 1.0) * (height - 70), 1)
+
+    parts = [f'<line class="zero" x1="60" x2="{WIDTH}" y1="{height - 30}" y2="{height - 30}"/>']
+    parts += [f'<text class="tick" x="0" y="{y(value) + 4}">{value:.3g}</text>' for value in (low, high)]
+    parts.append(f'<text class="tick" x="{WIDTH}" y="{height - 8}" text-anchor="end">{axis}, up to {most:.3g}</text>')
+    for each, place in zip(candidates, places, strict=True):
+        x, kind = round(70 + place / most * (WIDTH - 190), 1), "front" if each.is_on_front else "model"
+        parts.append(f'<line x1="{x}" x2="{x}" y1="{y(each.quality.low)}" y2="{y(each.quality.high)}"/>')
+        parts.append(f'<circle class="{kind}" cx="{x}" cy="{y(each.quality.mean)}" r="5"/>')
+        parts.append(f'<text x="{x + 9}" y="{y(each.quality.mean) + 4}">{label(each.name, 24)}</text>')
+    return _svg(height, f"Quality against {axis}", parts)
 
 
 def label(text: str, most: int = 60) -> str:

@@ -8,10 +8,11 @@ from html import escape
 from importlib.resources import files
 from typing import Any, NamedTuple
 
-from tunebridge.cli.evaluation_figures import forest, label, shortened
-from tunebridge.cli.evaluation_table import comparisons_table, models_table, sentence
+from tunebridge.cli.evaluation_figures import forest, label, scatter, shortened
+from tunebridge.cli.evaluation_table import choice_table, comparisons_table, models_table, sentence
 from tunebridge.data.rendering.preview import visible
 from tunebridge.evaluation.evaluate import Evaluated
+from tunebridge.evaluation.pareto import Choice, choice
 from tunebridge.evaluation.result import Comparison, Evaluation
 
 MOST_BYTES = 480_000
@@ -42,24 +43,37 @@ class Flip(NamedTuple):
 def page(done: Evaluated) -> str:
     """Return the page: verdict, differences, confusion, slices, single rows that changed, and the exact settings."""
     found = done.result
-    style, script = _resource("evaluation.css"), _resource("evaluation.js")
     title = f"Did it help? {label(found.task.name, 80)}"
     head = [
-        f"<h1>{title}</h1>",
         f'<p class="dim">{found.task.rows:,} rows, {label(found.task.fingerprint, 80)}, '
         f"{found.created_at:%Y-%m-%d %H:%M} UTC</p>",
         *(_verdict(comparison, found.settings.baseline) for comparison in found.primary),
+        *_tables(found),
+        *_forests(found),
+        *_plots(choice([found])),
+        *_confusion(found),
+        *_slices(found),
     ]
-    tail = [*_tables(found), *_forests(found), *_confusion(found), *_slices(found)]
-    settings = [_settings(found)]
-    room = MOST_BYTES - len("".join([PAGE, style, script, *head, *tail, *settings]).encode())
+    settings = _settings(found)
+    room = MOST_BYTES - len(_page(title, [*head, settings]).encode())
+    return _page(title, [*head, *_flips(done, room), settings])
+
+
+def choice_page(found: Choice) -> str:
+    """Return the page of a choice between models: the table, and quality against cost and latency."""
+    head = f'<p class="dim">{found.rows:,} rows, {label(found.fingerprint, 80)}</p>'
+    return _page(f"Which one? {label(found.metric)}", [head, _table(*choice_table(found)), *_plots(found)])
+
+
+def _page(title: str, parts: Sequence[str]) -> str:
+    style, script = _resource("evaluation.css"), _resource("evaluation.js")
     return PAGE.format(
         title=title,
         style=style,
         script=script,
         style_hash=_hash(style),
         script_hash=_hash(script),
-        body="\n".join([*head, *tail, *_flips(done, room), *settings]),
+        body="\n".join([f"<h1>{title}</h1>", *parts]),
     )
 
 
@@ -105,6 +119,17 @@ def _forests(found: Evaluation) -> Iterator[str]:
         some = [each for each in found.comparisons if each.metric == metric]
         margin = found.settings.margin if metric == found.settings.primary else 0.0
         yield f"<h3>{label(metric)}</h3>{forest(some, margin)}"
+
+
+def _plots(found: Choice) -> Iterator[str]:
+    """Yield quality against cost and against latency, each where at least two models are known for it."""
+    axes = (("USD per 1,000 requests", "usd_per_1000_requests"), ("latency p50 in seconds", "latency_p50_seconds"))
+    for axis, key in axes:
+        known = [each for each in found.candidates if getattr(each, key) is not None]
+        if len(known) > 1:
+            yield f"<h2>{label(found.metric)} against {axis}</h2>"
+            yield scatter(known, axis, [getattr(each, key) for each in known])
+            yield '<p class="dim">Green: no other model is as good and cheaper or faster (the Pareto front).</p>'
 
 
 def _confusion(found: Evaluation) -> Iterator[str]:

@@ -7,6 +7,7 @@ from collections.abc import Iterator, Sequence
 from tunebridge.cli import render
 from tunebridge.evaluation.answers import FAILURES
 from tunebridge.evaluation.evaluate import Evaluated
+from tunebridge.evaluation.pareto import Choice
 from tunebridge.evaluation.result import Comparison, Evaluation, ModelResult
 
 
@@ -76,6 +77,24 @@ def models_table(found: Evaluation) -> tuple[Sequence[str], list[Sequence[str]]]
         lines.append((metric, *(_score(model, metric) for model in found.models)))
     lines += list(_facts(found.models))
     return ("", *names), lines
+
+
+def choice_table(found: Choice) -> tuple[Sequence[str], list[Sequence[str]]]:
+    """Return columns and rows of a choice: a line for each model, the front marked."""
+    columns = ("", "model", found.metric, "interval", "USD per 1,000", "latency p50", "failed")
+    rows: list[Sequence[str]] = [
+        (
+            "*" if each.is_on_front else "",
+            each.name,
+            f"{each.quality.mean:.4g}",
+            f"{each.quality.low:.4g} to {each.quality.high:.4g}",
+            "no price" if each.usd_per_1000_requests is None else f"{each.usd_per_1000_requests:,.4f}",
+            "" if each.latency_p50_seconds is None else f"{each.latency_p50_seconds * 1000:,.0f} ms",
+            f"{each.failures:,}",
+        )
+        for each in found.candidates
+    ]
+    return columns, rows
 
 
 def _facts(models: Sequence[ModelResult]) -> Iterator[Sequence[str]]:

@@ -1,7 +1,6 @@
 """The quickstart as a person sees it: each step with a headline, the numbers at the end."""
 
 import json
-from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -9,16 +8,22 @@ from typing import Any
 from tunebridge import quickstart as material
 from tunebridge.backend import GenerationParameters
 from tunebridge.cli import render
+from tunebridge.cli.evaluation_page import page
+from tunebridge.cli.evaluation_table import sentence
 from tunebridge.cli.jobs import end
 from tunebridge.client import Client, failure
-from tunebridge.data.example import Message
 from tunebridge.errors import SpecError
+from tunebridge.evaluation.evaluate import Evaluated
+from tunebridge.evaluation.request import BASE, TUNED, Request
+from tunebridge.evaluation.result import Comparison
 from tunebridge.job import Job
 from tunebridge.quickstart import Entry, Score
 from tunebridge.spec import DataSpec
 
+PAGE_FILE = "report.html"
 NEXT = """\
 tunebridge jobs show {job}
+tunebridge evaluate {job} --data {folder}/test.jsonl --metric accuracy --max-tokens 12
 tunebridge generate {job} "Fix a crash in the Tk text widget when the settings dialog is closed."
 tunebridge plan {folder}/job.yaml --set method.adapter=full      the same job, every weight trained
 tunebridge plan {folder}/job.yaml --backend NAME                 the same job elsewhere: `tunebridge backends`
@@ -49,7 +54,7 @@ def run(folder: Path, *, full: bool, seed: int, reuse: bool, as_json: bool) -> N
     say("4. Training on this machine")
     job = _train(client, job_file, quiet=as_json)
     say(f"5. Base and tuned model on {len(parts['test'])} rows that neither has seen")
-    result = _compare(client, job, parts)
+    result = _compare(client, job, parts, folder)
     (folder / "results.json").write_text(json.dumps(render.plain(result), indent=2) + "\n")
     if as_json:
         render.document(result)
@@ -67,17 +72,20 @@ def _train(client: Client, job_file: Path, *, quiet: bool) -> Job:
     return job
 
 
-def _compare(client: Client, job: Job, parts: dict[str, list[Entry]]) -> dict[str, Any]:
+def _compare(client: Client, job: Job, parts: dict[str, list[Entry]], folder: Path) -> dict[str, Any]:
+    done = _evaluate(client, job, folder)
+    (folder / PAGE_FILE).write_text(page(done), encoding="utf-8")
     test = parts["test"]
-    with render.waiting("the base model answers ..."):
-        base = _answers(client, test, job.base_model, backend=job.backend)
-    with render.waiting("the tuned model answers ..."):
-        tuned = _answers(client, test, job.id, backend=None)
+    base, tuned = (
+        [answer.output.strip() for answer in done.books[name].read(row.key for row in done.plan.task.rows)]
+        for name in (BASE, TUNED)
+    )
     scores = [
         material.majority_score(parts["train"], test),
         material.score("base model", base, test),
         material.score("tuned model", tuned, test),
     ]
+    (comparison,) = done.result.primary
     return {
         "job": job.id,
         "rows": {name: len(entries) for name, entries in parts.items()},
@@ -85,13 +93,21 @@ def _compare(client: Client, job: Job, parts: dict[str, list[Entry]]) -> dict[st
         "trained_tokens": job.usage.trained_tokens,
         "scores": [asdict(score) for score in scores],
         "samples": material.samples(test, base, tuned),
+        "comparison": comparison.model_dump(mode="json"),
+        "report": str(folder / PAGE_FILE),
     }
 
 
-def _answers(client: Client, entries: Sequence[Entry], target: str, *, backend: str | None) -> list[str]:
-    prompts = [[Message(role="user", content=entry.text)] for entry in entries]
-    parameters = GenerationParameters(max_tokens=material.MAX_ANSWER_TOKENS)
-    return [answer.output.strip() for answer in client.generate(target, prompts, parameters, backend=backend)]
+def _evaluate(client: Client, job: Job, folder: Path) -> Evaluated:
+    """Ask both models the rows that neither has seen, as `tunebridge evaluate JOB` does."""
+    request = Request(
+        data=folder / "test.jsonl",
+        job=job.id,
+        metrics=("accuracy",),
+        parameters=GenerationParameters(max_tokens=material.MAX_ANSWER_TOKENS),
+    )
+    with render.waiting("base and tuned model answer ..."):
+        return client.evaluations.evaluate(client.evaluations.plan(request))
 
 
 def _show_rows(parts: dict[str, list[Entry]]) -> None:
@@ -108,7 +124,9 @@ def _show_result(result: dict[str, Any]) -> None:
         ("", "accuracy", "95 % interval", "macro F1"),
         [(s.name, f"{s.accuracy:.1%}", f"{s.low:.1%} to {s.high:.1%}", f"{s.macro_f1:.2f}") for s in scores],
     )
-    render.text()
+    comparison = Comparison.model_validate(result["comparison"])
+    render.verdict(comparison.verdict, sentence(comparison, BASE))
+    render.text(f"the whole comparison as a page: {result['report']}\n")
     for sample in result["samples"]:
         render.text(f"  {sample['text']}")
         base = render.short(sample["base"].replace("\n", " ") or "(nothing)", 50)

@@ -202,6 +202,7 @@ def _settings(plan: Plan) -> Settings:
     return Settings(
         baseline=plan.baseline,
         primary=plan.primary.name,
+        higher_is_better=plan.primary.higher_is_better,
         metrics={metric.name: dict(metric.options) for metric in plan.metrics},
         margin=plan.margin,
         confidence=plan.confidence,

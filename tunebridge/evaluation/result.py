@@ -106,6 +106,9 @@ class Settings(SpecModel):
 
     baseline: str
     primary: str
+    """The metric that decides."""
+    higher_is_better: bool = True
+    """Of that metric."""
     metrics: dict[str, dict[str, Any]]
     """By name, with the options that were asked for."""
     margin: float
