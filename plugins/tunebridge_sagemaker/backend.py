@@ -233,7 +233,6 @@ def _jumpstart_request(remote: Remote, plan: Plan, job: Job, home: Location) -> 
         (folder / "template.json").write_text(json.dumps(jumpstart_template()))
         channels[CHANNELS[split]] = remote.storage.put_folder(folder, home.below("input", folder.name)).uri
     place = {
-        "region": str(job.connection["region"]),
         "bucket": home.bucket,
         "prefix": home.key,
         "output": home.below("output").uri,

@@ -24,18 +24,16 @@ def compose(asked: Mapping[str, Any]) -> Mapping[str, Any]:
     """Return the CreateTrainingJob request of a catalogue model's recipe; ValueError for knobs that it lacks.
 
     `asked`: `model` (of JumpStartConfig), `instance_type`, `hyperparameters`, `channels` (name -> S3 address), `role`,
-    `region`, `bucket` and `prefix` for uploads, `output`.
+    `bucket` and `prefix` for uploads, `output`. Region and credentials are those of the environment.
     """
-    import boto3
     from sagemaker.core.helper.session_helper import Session
     from sagemaker.core.jumpstart.configs import JumpStartConfig
     from sagemaker.core.jumpstart.document import get_hub_content_and_document
     from sagemaker.train import ModelTrainer
     from sagemaker.train.configs import Compute, InputData, MetricDefinition, OutputDataConfig
 
-    boto_session = boto3.Session(region_name=asked["region"])
-    boto_session.events.register("provide-client-params.sagemaker.CreateTrainingJob", _stop)
-    session = Session(boto_session, default_bucket=asked["bucket"], default_bucket_prefix=asked["prefix"])
+    session = Session(default_bucket=asked["bucket"], default_bucket_prefix=asked["prefix"])
+    session.boto_session.events.register("provide-client-params.sagemaker.CreateTrainingJob", _stop)
     model = JumpStartConfig(**asked["model"])
     _, document = get_hub_content_and_document(model, session)
     _check_known(asked["hyperparameters"], document.Hyperparameters or [])

@@ -69,7 +69,7 @@ def translate(job: Translation, options: SageMakerOptions) -> None:
 
 
 def asked_of_sdk(payload: Mapping[str, Any], channels: Mapping[str, str], place: Mapping[str, str]) -> dict[str, Any]:
-    """Return what `catalogue.compose` is asked; `place`: `bucket`, `prefix`, `region` and `output`."""
+    """Return what `catalogue.compose` is asked; `place`: `bucket`, `prefix` and `output`."""
     model = {key: value for key, value in payload["catalogue"].items() if key != "instance_type"}
     knobs = {key: str(value) for key, value in payload.get("hyperparameters", {}).items()}
     return {
