@@ -42,6 +42,7 @@ def deployed(client: Client, job_id: str) -> Any:
     return job
 
 
+@pytest.mark.slow
 def test_a_model_trained_here_answers_there_as_it_does_here(trained: tuple[Client, str]) -> None:
     client, job_id = trained
     asked = [(Message(role="user", content=f"What is the colour of ball {number}?"),) for number in range(3)]
