@@ -236,6 +236,7 @@ def _jumpstart_request(remote: Remote, plan: Plan, job: Job, home: Location) -> 
         "bucket": home.bucket,
         "prefix": home.key,
         "output": home.below("output").uri,
+        **_key(job, "kms_key_id"),
     }
     return jumpstart.complete(plan.payload, remote.compose(jumpstart.asked_of_sdk(plan.payload, channels, place)))
 
