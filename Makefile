@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 PIP := $(BIN)/pip --disable-pip-version-check install --quiet --constraint constraints.txt
 OLDER_AND_NEWER := 3.12 3.13
 
-.PHONY: help quickstart test test-all test-prism test-pythons test-parity test-ray bench-data bench-training check format docs freeze clean
+.PHONY: help quickstart test test-all test-prism test-pythons test-parity test-ray test-jumpstart bench-data bench-training check format docs freeze clean
 
 help:  ## Show this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*##/\t/' | expand -t 16
@@ -67,6 +67,15 @@ $(VENV)-ray/.done: pyproject.toml constraints.txt
 test-ray: $(VENV)-ray/.done  ## Run jobs on a Ray cluster of this machine, with workers that die (its own environment)
 	$(VENV)-ray/bin/python -m pytest tests/plugins/test_ray.py -m "not live"
 
+$(VENV)-jumpstart/.done: pyproject.toml
+	@echo "Installing TuneBridge beside the SageMaker SDK into $(VENV)-jumpstart ..."
+	$(PYTHON) -m venv $(VENV)-jumpstart
+	$(VENV)-jumpstart/bin/pip --disable-pip-version-check install --quiet --editable ".[local,jumpstart]" pytest pytest-timeout
+	@touch $@
+
+test-jumpstart: $(VENV)-jumpstart/.done  ## Submit models of SageMaker's catalogue by the unchanged SageMaker SDK (about 2.2 GB)
+	$(VENV)-jumpstart/bin/python -m pytest tests/plugins/test_jumpstart.py -m "not live"
+
 bench-training: $(VENV)-parity/.done  ## Train beside TRL and transformers and print the ratios (an hour on two cores)
 	$(VENV)-parity/bin/python -m benchmarks.training
 
@@ -94,4 +103,4 @@ freeze: $(VENV)/.dev  ## Write the installed versions into constraints.txt
 	mv constraints.new constraints.txt
 
 clean:  ## Remove what make installed and what tests left
-	rm -rf $(VENV) $(addprefix $(VENV)-,$(OLDER_AND_NEWER) parity ray bench) build dist .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	rm -rf $(VENV) $(addprefix $(VENV)-,$(OLDER_AND_NEWER) parity ray jumpstart bench) build dist .pytest_cache .mypy_cache .ruff_cache .hypothesis

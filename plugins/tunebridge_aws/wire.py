@@ -18,9 +18,10 @@ from urllib.parse import parse_qs, unquote
 from tunebridge.testing.shelf import Faults, Shelf
 from tunebridge.testing.wire import Refusal, Request, Response, Route, Wire
 from tunebridge_aws.buckets import Buckets
+from tunebridge_aws.identity import OPERATIONS, as_xml, from_form
 from tunebridge_aws.strict import problem_of
 
-ACCOUNT_ID, REGION = "123456789012", "us-east-1"
+REGION = "us-east-1"
 SCOPE = re.compile(r"Credential=(?P<key>[^/]+)/\d+/(?P<region>[^/]+)/(?P<service>[^/]+)/aws4_request")
 MODELS = {"sagemaker": ("sagemaker", "sagemaker-runtime"), "bedrock": ("bedrock", "bedrock-runtime"), "logs": ("logs",)}
 """Name in the signature -> service models that are signed with it."""
@@ -79,7 +80,7 @@ class Account:
                 "aws_access_key_id": state["access_key"],
                 "aws_secret_access_key": state["secret_key"],
             }
-        self._services, self._creates = {"sts": {"GetCallerIdentity": _caller}, **services}, creates
+        self._services, self._creates = {**OPERATIONS, **services}, creates
         self.wire = AmazonWire(self._route, self._authorise, self.faults, fault_responses(quota_code))
 
     def _authorise(self, request: Request) -> Response | None:
@@ -106,10 +107,10 @@ class Account:
         if target:
             model = service_model(MODELS[signed_for][0])
             return MODELS[signed_for][0], model.operation_model(target.partition(".")[2]), request.json()
-        if signed_for == "sts":
+        if signed_for in OPERATIONS:
             form = {name: values[0] for name, values in parse_qs(request.body.decode()).items()}
-            asked = {name: value for name, value in form.items() if name not in ("Action", "Version")}
-            return "sts", service_model("sts").operation_model(form["Action"]), asked
+            operation = service_model(signed_for).operation_model(form["Action"])
+            return signed_for, operation, from_form(form, operation.input_shape)
         for name in MODELS.get(signed_for, ()):
             for operation, pattern in _rest_routes(name, tuple(self._services.get(name, ()))):
                 match = pattern.fullmatch(request.path)
@@ -148,7 +149,7 @@ def _answered(operation: Any, asked: dict[str, Any], handler: Operation) -> Resp
         raise AssertionError(f"{operation.name} answers what the service cannot: {problem}")
     protocol = operation.service_model.metadata["protocol"]
     if protocol == "query":
-        return _as_xml(operation, answer)
+        return Response(as_xml(operation.name, answer), content_type="text/xml")
     payload = (operation.output_shape.serialization if operation.output_shape is not None else {}).get("payload")
     if payload and isinstance(answer.get(payload), bytes):
         return Response(answer[payload], content_type="application/octet-stream")
@@ -161,13 +162,6 @@ def _time(value: Any, *, as_text: bool) -> Any:
     if isinstance(value, datetime):
         return value.isoformat() if as_text else value.timestamp()
     raise TypeError(type(value).__name__)
-
-
-def _as_xml(operation: Any, answer: Mapping[str, Any]) -> Response:
-    inner = "".join(f"<{name}>{value}</{name}>" for name, value in answer.items())
-    name = operation.name
-    text = f"<{name}Response><{name}Result>{inner}</{name}Result></{name}Response>"
-    return Response(text.encode(), content_type="text/xml")
 
 
 @cache
@@ -199,7 +193,3 @@ def _rest_arguments(operation: Any, match: re.Match[str], request: Request) -> d
 
 def _typed(text: str, shape: Any) -> Any:
     return int(text) if shape.type_name in ("integer", "long") else text
-
-
-def _caller(asked: Mapping[str, Any]) -> dict[str, Any]:
-    return {"UserId": "AIDAEMULATOR", "Account": ACCOUNT_ID, "Arn": f"arn:aws:iam::{ACCOUNT_ID}:user/emulator"}

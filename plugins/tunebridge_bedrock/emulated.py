@@ -15,8 +15,9 @@ from tunebridge.data.example import Message
 from tunebridge.errors import TuneBridgeError
 from tunebridge.job import JobStatus, Metric
 from tunebridge.testing.workshop import Workshop
+from tunebridge_aws.identity import ACCOUNT_ID
 from tunebridge_aws.storage import Location
-from tunebridge_aws.wire import ACCOUNT_ID, REGION
+from tunebridge_aws.wire import REGION
 from tunebridge_bedrock.models import model_for
 from tunebridge_bedrock.status import PHASES
 

@@ -111,7 +111,7 @@ class Imports:
         return None if config.get("architectures") else "config.json names no architecture"
 
     def _fetched(self, record: dict[str, Any]) -> Path:
-        target = self._folder / record["model"].rpartition("/")[2]
+        target = self._folder / str(record["model"]).rpartition("/")[2]
         place = Location.parse(record["asked"]["modelDataSource"]["s3DataSource"]["s3Uri"])
         for key in self._account().buckets.keys(place.bucket, place.key):
             copy = target / key.removeprefix(place.key)

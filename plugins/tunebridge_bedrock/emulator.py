@@ -10,8 +10,9 @@ from tunebridge.backend import GenerationParameters
 from tunebridge.errors import TuneBridgeError
 from tunebridge.testing.shelf import take
 from tunebridge.testing.workshop import Workshop
+from tunebridge_aws.identity import ACCOUNT_ID
 from tunebridge_aws.storage import Location
-from tunebridge_aws.wire import ACCOUNT_ID, Account, Unchecked, refusal, strange
+from tunebridge_aws.wire import Account, Operation, Unchecked, refusal, strange
 from tunebridge_bedrock import emulated
 from tunebridge_bedrock.emulated_imports import Imports
 
@@ -25,7 +26,7 @@ class Emulator:
 
     def __init__(self, folder: Path) -> None:
         self.imports = Imports(folder, lambda: self.account)
-        services = {
+        services: dict[str, dict[str, Operation]] = {
             "bedrock": {
                 **self.imports.operations,
                 "CreateModelCustomizationJob": self._create,

@@ -82,7 +82,8 @@ class SageMakerBackend(Backend):
             status = JobStatus.finalizing  # the last lines may still be on their way
         if status.is_terminal:
             until = float("inf")
-        events, metrics, after = _news(remote, described, before, until)
+        speaks = job.connection.get("mode", "training_job") == "training_job"
+        events, metrics, after = _news(remote, described, before, until, speaks=speaks)
         return Snapshot(
             status=status,
             backend_status=status_word(described),
@@ -232,10 +233,10 @@ def _jumpstart_request(remote: Remote, plan: Plan, job: Job, home: Location) -> 
         (folder / "template.json").write_text(json.dumps(jumpstart_template()))
         channels[CHANNELS[split]] = remote.storage.put_folder(folder, home.below("input", folder.name)).uri
     place = {
-        "region": str(job.connection["region"]),
         "bucket": home.bucket,
         "prefix": home.key,
         "output": home.below("output").uri,
+        **_key(job, "kms_key_id"),
     }
     return jumpstart.complete(plan.payload, remote.compose(jumpstart.asked_of_sdk(plan.payload, channels, place)))
 
@@ -259,9 +260,12 @@ REQUESTS: Mapping[str, Callable[[Remote, Plan, Job, Location], dict[str, Any]]] 
 
 
 def _news(
-    remote: Remote, described: Mapping[str, Any], before: Cursor, until: float
+    remote: Remote, described: Mapping[str, Any], before: Cursor, until: float, *, speaks: bool
 ) -> tuple[list[Event], list[Metric], Cursor]:
-    """Return what was said before a moment and is not told yet, in order of time, and the cursor behind it."""
+    """Return what was said before a moment and is not told yet, in order of time, and the cursor behind it.
+
+    `speaks`: whether the lines are our trainer's, which carry the metrics.
+    """
     all_of_them = described.get("SecondaryStatusTransitions", [])
     known = [found for found in all_of_them if found["StartTime"].timestamp() <= until]
     events = transition_events(known[before.transitions :], before.transitions)
@@ -275,12 +279,12 @@ def _news(
     is_over = until_ms is None
     if is_over and not before.is_over:
         events += bill_event(described)
-        metrics += [] if metrics or before.streams else _final_metrics(described)
+        metrics += [] if speaks and (metrics or before.streams) else _final_metrics(described)
     return events, metrics, Cursor(max(before.transitions, len(known)), places, is_over)
 
 
 def _final_metrics(described: Mapping[str, Any]) -> list[Metric]:
-    """Return what the service kept of a job that has no log lines of ours."""
+    """Return what the service's metric definitions found last, for jobs that have no log lines of ours."""
     return [
         Metric(name=found["MetricName"], value=found["Value"], step=0, at=found["Timestamp"])
         for found in described.get("FinalMetricDataList", [])

@@ -11,6 +11,9 @@ from collections.abc import Mapping
 from contextlib import redirect_stdout
 from typing import Any
 
+from tunebridge.errors import BackendError, InvalidRequest
+from tunebridge_aws.errors import backend_error
+
 
 class Composed(Exception):  # not an error: it ends the SDK's call before anything is created
     """The request that the SDK was about to send."""
@@ -24,18 +27,17 @@ def compose(asked: Mapping[str, Any]) -> Mapping[str, Any]:
     """Return the CreateTrainingJob request of a catalogue model's recipe; ValueError for knobs that it lacks.
 
     `asked`: `model` (of JumpStartConfig), `instance_type`, `hyperparameters`, `channels` (name -> S3 address), `role`,
-    `region`, `bucket` and `prefix` for uploads, `output`.
+    `bucket` and `prefix` for uploads, `output`, `kms_key_id` where there is one. Region and credentials are those of
+    the environment.
     """
-    import boto3
     from sagemaker.core.helper.session_helper import Session
     from sagemaker.core.jumpstart.configs import JumpStartConfig
     from sagemaker.core.jumpstart.document import get_hub_content_and_document
     from sagemaker.train import ModelTrainer
     from sagemaker.train.configs import Compute, InputData, MetricDefinition, OutputDataConfig
 
-    boto_session = boto3.Session(region_name=asked["region"])
-    boto_session.events.register("provide-client-params.sagemaker.CreateTrainingJob", _stop)
-    session = Session(boto_session, default_bucket=asked["bucket"], default_bucket_prefix=asked["prefix"])
+    session = Session(default_bucket=asked["bucket"], default_bucket_prefix=asked["prefix"])
+    session.boto_session.events.register("provide-client-params.sagemaker.CreateTrainingJob", _stop)
     model = JumpStartConfig(**asked["model"])
     _, document = get_hub_content_and_document(model, session)
     _check_known(asked["hyperparameters"], document.Hyperparameters or [])
@@ -44,7 +46,7 @@ def compose(asked: Mapping[str, Any]) -> Mapping[str, Any]:
         compute=Compute(instance_type=asked["instance_type"]) if asked["instance_type"] else None,
         hyperparameters=dict(asked["hyperparameters"]),
         input_data_config=[InputData(channel_name=name, data_source=uri) for name, uri in asked["channels"].items()],
-        output_data_config=OutputDataConfig(s3_output_path=asked["output"]),
+        output_data_config=OutputDataConfig(s3_output_path=asked["output"], kms_key_id=asked.get("kms_key_id")),
         sagemaker_session=session,
         role=asked["role"],
     )
@@ -58,19 +60,23 @@ def compose(asked: Mapping[str, Any]) -> Mapping[str, Any]:
 
 
 def main() -> None:
-    """Answer with `{"request"}` or `{"code", "message"}`."""
+    """Answer with `{"request"}`, or with `{"kind", "message"}` where `kind` names one of our errors."""
     asked, answers = json.load(sys.stdin), sys.stdout
     with redirect_stdout(sys.stderr):
         try:
             said: dict[str, Any] = {"request": compose(asked)}
         except Exception as error:  # whatever it is, the process that asked words it
-            code = getattr(error, "response", {}).get("Error", {}).get("Code", "")
-            said = {"code": code, "message": f"{error}" or type(error).__name__}
+            kind = InvalidRequest if isinstance(error, ValueError) else type(_translated(error))
+            said = {"kind": kind.__name__, "message": str(error) or type(error).__name__}
     json.dump(said, answers)
 
 
 def _stop(params: Mapping[str, Any], **_: Any) -> None:
     raise Composed(params)
+
+
+def _translated(error: Exception) -> BackendError:
+    return backend_error(error, backend="sagemaker", operation="submit")
 
 
 def _check_known(wanted: Mapping[str, Any], recipe: Any) -> None:

@@ -11,8 +11,9 @@ from importlib.resources import as_file, files
 from importlib.util import find_spec
 from typing import Any
 
-from tunebridge.errors import InvalidRequest, MissingDependency, NotFound
-from tunebridge_aws.errors import BY_CODE, error_code
+from tunebridge import errors
+from tunebridge.errors import BackendError, InvalidRequest, MissingDependency, NotFound
+from tunebridge_aws.errors import ADVICE, error_code
 from tunebridge_aws.session import Session, connect
 from tunebridge_aws.storage import Storage
 from tunebridge_sagemaker.follow import Line, Place, after
@@ -152,8 +153,9 @@ class Remote:
             )
         said = json.loads(done.stdout)
         if "request" not in said:
-            kind = BY_CODE.get(said["code"], InvalidRequest)
-            raise kind(f"{said['message'].rstrip('.')}. Correct the job.", backend="sagemaker", operation="submit")
+            kind: type[BackendError] = getattr(errors, said["kind"])
+            message = f"{said['message'].rstrip('.')}. {ADVICE[kind]}."
+            raise kind(message, backend="sagemaker", operation="submit")
         request: dict[str, Any] = said["request"]
         return request
 

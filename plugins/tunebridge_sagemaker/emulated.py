@@ -6,8 +6,9 @@ from datetime import UTC, datetime
 from typing import Any
 
 from tunebridge_aws.buckets import Buckets
+from tunebridge_aws.identity import ACCOUNT_ID
 from tunebridge_aws.storage import Location
-from tunebridge_aws.wire import ACCOUNT_ID, REGION
+from tunebridge_aws.wire import REGION
 from tunebridge_sagemaker.machine import SPOT_SHARE
 
 STARTING_SECONDS = 0.3

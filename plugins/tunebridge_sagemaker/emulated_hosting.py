@@ -9,8 +9,9 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from tunebridge_aws.identity import ACCOUNT_ID
 from tunebridge_aws.storage import Location
-from tunebridge_aws.wire import ACCOUNT_ID, REGION, Account, Operation, refusal
+from tunebridge_aws.wire import REGION, Account, Operation, refusal
 from tunebridge_sagemaker.emulated import moment
 
 CREATING_SECONDS = 0.5

@@ -14,8 +14,9 @@ from typing import Any
 
 from tunebridge.testing.shelf import take
 from tunebridge.testing.workshop import Workshop
+from tunebridge_aws.identity import ACCOUNT_ID
 from tunebridge_aws.storage import Location
-from tunebridge_aws.wire import ACCOUNT_ID, Account, Operation, refusal, strange
+from tunebridge_aws.wire import Account, Operation, refusal, strange
 from tunebridge_sagemaker import emulated, emulated_catalogue, recipes
 from tunebridge_sagemaker.emulated_hosting import Hosting
 from tunebridge_sagemaker.machine import BREAK, INTERRUPT, JOB_FILE, STATE_FILE, STOP

@@ -48,9 +48,9 @@ def translate(job: Translation, options: SageMakerOptions) -> None:
     """Send what the SDK needs to find the recipe, and what is changed in it."""
     job.base_model("catalogue.model_id")
     method = str(job.get("method.type") or "sft")
-    if method in METHODS:
+    if method in METHODS and job.is_set("method.type"):
         job.accept("method.type", "the catalogue's recipes imitate answers")
-    else:
+    elif method not in METHODS:
         job.refuse("method.type", f"jumpstart trains {', '.join(METHODS)}")
     adapter = job.get("method.adapter.type")
     if adapter == "lora":
@@ -69,7 +69,7 @@ def translate(job: Translation, options: SageMakerOptions) -> None:
 
 
 def asked_of_sdk(payload: Mapping[str, Any], channels: Mapping[str, str], place: Mapping[str, str]) -> dict[str, Any]:
-    """Return what `catalogue.compose` is asked; `place`: `bucket`, `prefix`, `region` and `output`."""
+    """Return what `catalogue.compose` is asked; `place`: its `bucket`, `prefix`, `output` and key."""
     model = {key: value for key, value in payload["catalogue"].items() if key != "instance_type"}
     knobs = {key: str(value) for key, value in payload.get("hyperparameters", {}).items()}
     return {

@@ -8,7 +8,8 @@ from typing import Any
 from tunebridge.errors import TuneBridgeError
 from tunebridge.job import Job, JobStatus
 from tunebridge.testing.workshop import Workshop
-from tunebridge_aws.wire import ACCOUNT_ID, REGION
+from tunebridge_aws.identity import ACCOUNT_ID
+from tunebridge_aws.wire import REGION
 from tunebridge_sagemaker.emulated import moment
 from tunebridge_sagemaker.emulated_catalogue import MODELS
 

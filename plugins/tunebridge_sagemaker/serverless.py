@@ -81,7 +81,8 @@ def _method(job: Translation, options: SageMakerOptions) -> str:
         return job.choose("method.type", SENT_AS["technique"], TECHNIQUES, default=job.method)
     if options.technique is None:
         job.refuse("options.sagemaker.technique", "reinforcement is RLVR or RLAIF; set it")
-    job.accept("method.type", "options.sagemaker.technique says how answers are rewarded")
+    if job.is_set("method.type"):
+        job.accept("method.type", "options.sagemaker.technique says how answers are rewarded")
     return "reinforcement"
 
 

@@ -42,6 +42,7 @@ def deployed(client: Client, job_id: str) -> Any:
     return job
 
 
+@pytest.mark.slow
 def test_a_model_trained_here_answers_there_as_it_does_here(trained: tuple[Client, str]) -> None:
     client, job_id = trained
     asked = [(Message(role="user", content=f"What is the colour of ball {number}?"),) for number in range(3)]
@@ -58,20 +59,22 @@ def test_a_model_trained_here_answers_there_as_it_does_here(trained: tuple[Clien
     assert client.deploy(job_id, to="bedrock", rehearse=True).deployment == job.deployment
     with pytest.raises(TuneBridgeError, match="has an endpoint at bedrock"):
         client.deploy(job_id, to="sagemaker")
-    emulator = Emulator(client.store.home / "rehearsals" / "bedrock")
+    emulator = Emulator(client.store.home / "rehearsals" / "bedrock").start()
     assert emulator.imports.standing() == [job.deployment.name]
     client.undeploy(job_id)
     assert (emulator.imports.standing(), list(emulator.account.buckets.keys(BUCKET))) == ([], [])
     assert client.get(job_id).deployment is None
+    emulator.account.wire.stop()
 
 
 def test_a_failed_import_says_why_and_can_be_taken_back(trained: tuple[Client, str]) -> None:
     client, job_id = trained
-    client.rehearsal("bedrock")
-    Emulator(client.store.home / "rehearsals" / "bedrock").faults.inject("job_fails")
+    emulator = Emulator(client.store.home / "rehearsals" / "bedrock").start()
+    emulator.faults.inject("job_fails")
     with pytest.raises(InvalidRequest, match="could not read the weights. Undeploy"):
         deployed(client, job_id)
     assert client.undeploy(job_id).deployment is None
+    emulator.account.wire.stop()
 
 
 def test_where_to_is_asked_of_the_job_file(trained: tuple[Client, str]) -> None:

@@ -87,6 +87,11 @@ def test_one_changed_line_and_an_interruption_give_the_same_weights(tmp_path: Pa
     names = {metric.name for metric in client.metrics(there.id)}
     assert {"train_loss", "validation_loss", "learning_rate"} <= names
     assert there.usage.training_seconds
+    backend = client.rehearsal("sagemaker").backend
+    assert isinstance(backend, SageMakerBackend)
+    found = backend._connect(there.connection).describe(there.id)["FinalMetricDataList"]
+    last = [metric.value for metric in client.metrics(there.id) if metric.name == "train_loss"][-1]
+    assert {metric["MetricName"]: metric["Value"] for metric in found}["train_loss"] == pytest.approx(last, rel=1e-5)
 
 
 def _weights(client: Client, job: Job, folder: Path) -> bytes:

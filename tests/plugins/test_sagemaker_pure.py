@@ -85,7 +85,6 @@ def test_a_model_of_unknown_size_gets_a_warning() -> None:
     ("fields", "options", "field", "says"),
     [
         ({"method": "kto"}, SERVERLESS, "method.type", "not offered here"),
-        ({}, {"mode": "jumpstart"}, "options.sagemaker.mode", "not offered yet"),
         ({}, {"accept_eula": True}, "options.sagemaker.accept_eula", "belongs to the mode serverless"),
         ({}, {"network_isolation": True}, "base_model", "give an s3:// folder"),
         ({}, {"network_isolation": True}, "options.sagemaker.image_uri", "cannot install"),

@@ -323,9 +323,24 @@ def _trl_turn(turn: Row, images: Any) -> Row:
 
 
 def graded(rows: Sequence[Row]) -> Row:
-    """Bedrock's prompts for a grader."""
+    """Prompts for a grader, of Bedrock and Nova."""
     (row,) = rows
     return {"reference" if key == "reference_answer" else key: value for key, value in row.items()}
+
+
+def verl(rows: Sequence[Row]) -> Row:
+    """SageMaker's prompts for a reward function."""
+    (row,) = rows
+    found: Row = {"messages": row["prompt"], **({"id": row["id"]} if "id" in row else {})}
+    if "reward_model" in row:
+        found["reference"] = row["reward_model"]["ground_truth"]
+    return {**found, **({"metadata": row["extra_info"]} if "extra_info" in row else {})}
+
+
+def pretraining(rows: Sequence[Row]) -> Row:
+    """Bedrock's texts."""
+    (row,) = rows
+    return {"text": row["input"]}
 
 
 def gradient_text(rows: Sequence[Row]) -> Row:
@@ -360,11 +375,15 @@ PARSERS: dict[str, Callable[[Sequence[Row]], Row]] = {
     "sagemaker/serverless_dpo": two_conversations,
     "sagemaker/nova_sft": converse,
     "sagemaker/nova_dpo": converse,
+    "sagemaker/serverless_rl": verl,
+    "sagemaker/nova_rl": graded,
     "sagemaker/jumpstart": prompt_completion,
     "bedrock/converse": converse,
     "bedrock/prompt_completion": prompt_completion,
     "bedrock/claude": claude,
     "bedrock/rft": graded,
+    "bedrock/distillation": converse,
+    "bedrock/pretraining": pretraining,
     "huggingface/messages": trl,
     "huggingface/prompt_completion": trl,
     "huggingface/preference": trl,
