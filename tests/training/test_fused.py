@@ -14,6 +14,7 @@ from tunebridge.training import adapters, attention, head  # noqa: E402
 from tunebridge.training.device import Resources  # noqa: E402
 from tunebridge.training.fused import fuse  # noqa: E402
 from tunebridge.training.head import fuse_head, token_losses  # noqa: E402
+from tunebridge.training.last import trim_last_layer  # noqa: E402
 from tunebridge.training.packing import FlatBatch, flatten  # noqa: E402
 from tunebridge.training.rows import Unit  # noqa: E402
 
@@ -80,6 +81,48 @@ def test_heads_that_do_more_or_are_trained_stay_as_they_are() -> None:
     full = make_model()
     attention.use(full)
     assert not fuse_head(full, batch())
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [{}, {"model_type": "qwen3"}, {"model_type": "gemma2", "attn_logit_softcapping": None}],
+    ids=str,
+)
+@pytest.mark.parametrize("full", [False, True])
+def test_the_last_layer_for_the_tokens_that_count(changes: dict[str, Any], full: bool) -> None:
+    model = make_model(**changes) if full else adapted(**changes)
+    attention.use(model)
+    expected = measured(model)
+    assert trim_last_layer(model, batch(), FLOAT32)
+    rows: list[int] = []
+    shape = model.get_decoder().layers[-1].mlp.register_forward_hook(lambda _, args, out: rows.append(out.shape[1]))
+    assert_close(measured(model), expected, 1e-4)
+    shape.remove()
+    part = model.get_decoder().layers[-1].mlp.gate_proj
+    part.register_forward_hook(lambda _, args, out: rows.append(out.shape[1]))
+    measured(model)
+    kept, tokens = batch().kept, batch().tokens
+    assert kept is not None
+    assert rows == [tokens, len(kept)]
+    models_checkpointing(model)
+    assert_close(measured(model), expected, 1e-4)
+
+
+def models_checkpointing(model: Any) -> None:
+    from tunebridge.training.models import checkpoint_activations
+
+    checkpoint_activations(model)
+    model.train()
+
+
+def test_a_last_layer_that_does_more_stays_as_it_is() -> None:
+    model = adapted()
+    mlp = model.get_decoder().layers[-1].mlp
+    plain = mlp.forward
+    mlp.forward = lambda states: plain(states) + states.cumsum(1)  # it mixes tokens
+    expected = measured(model)
+    assert not trim_last_layer(model, batch(), FLOAT32)
+    assert_close(measured(model), expected, 1e-6)
 
 
 def test_bfloat16_stays_near_float32() -> None:

@@ -70,7 +70,7 @@ def answer_all(
     for batch in batches([len(prompt) for prompt in prompts]):
         room = min(max_tokens, limit - len(prompts[batch[0]]))
         with torch.inference_mode():
-            outputs = _generate(model, tokenizer.pad_token_id, [prompts[number] for number in batch], room)
+            outputs = continued(model, tokenizer.pad_token_id, [prompts[number] for number in batch], room)
         for number, output in zip(batch, outputs, strict=True):
             yield number, _answer(output, tokenizer, ends)
 
@@ -178,7 +178,8 @@ def _set_generation(model: Any, tokenizer: Any, temperature: float) -> frozenset
     return frozenset(ends)
 
 
-def _generate(model: Any, pad: int, prompts: Sequence[list[int]], max_tokens: int) -> list[list[int]]:
+def continued(model: Any, pad: int, prompts: Sequence[list[int]], max_tokens: int) -> list[list[int]]:
+    """Return what the model writes behind each prompt, by one call of transformers' `generate` for all of them."""
     import torch
 
     width = max(len(prompt) for prompt in prompts)

@@ -1,7 +1,7 @@
 """The last layer for the tokens that count only: what it makes of the others, nobody looks at.
 
 Keys and values are needed of every token; the query, what is made of the answer, and the layer's own network only where
-a trained token is predicted. The others get zeros, which are never read. Whether a model is built so is tried on a batch.
+a trained token is predicted. The others get zeros, which are never read. Whether a model is built so is tried.
 """
 
 from collections.abc import Callable
@@ -20,17 +20,13 @@ TOLERANCE = 2e-2
 
 
 class _Kept:
-    """The places that count in the pass that runs; None outside the layer."""
+    """The places that count in the newest pass, whose activations may be computed again until there is another."""
 
     places: Tensor | None = None
 
-    def enter(self, layer: nn.Module, args: Any, kwargs: dict[str, Any]) -> None:
-        """Note the places: a hook before the layer, which runs also where activations are computed again."""
+    def note(self, model: nn.Module, args: Any, kwargs: dict[str, Any]) -> None:
+        """Note the places of a pass: a hook before the model."""
         self.places = kwargs.get("kept")
-
-    def leave(self, layer: nn.Module, args: Any, result: Any) -> None:
-        """Forget them."""
-        self.places = None
 
 
 def trim_last_layer(model: Any, batch: FlatBatch, resources: Resources) -> bool:
@@ -42,14 +38,13 @@ def trim_last_layer(model: Any, batch: FlatBatch, resources: Resources) -> bool:
     kept, before = _Kept(), [part.forward for part in parts]
     with torch.no_grad():
         expected = token_losses(model, batch, resources)
-        hooks = (layer.register_forward_pre_hook(kept.enter, with_kwargs=True), layer.register_forward_hook(kept.leave))
+        hook = model.register_forward_pre_hook(kept.note, with_kwargs=True)
         for part in parts:
             part.forward = _only_where_it_counts(part.forward, kept)
         found = _attempt(model, batch, resources)
     if found is not None and torch.allclose(found, expected, rtol=TOLERANCE, atol=TOLERANCE):
         return True
-    for hook in hooks:
-        hook.remove()
+    hook.remove()
     for part, forward in zip(parts, before, strict=True):
         part.forward = forward
     return False

@@ -1,5 +1,6 @@
 """The optimizer: AdamW with transformers' defaults, its averages in 32 or, on request, in 8 bits."""
 
+from importlib import import_module
 from importlib.util import find_spec
 from typing import Any
 
@@ -32,8 +33,6 @@ def adamw(model: nn.Module, run: RunConfig) -> torch.optim.Optimizer:
 def _in_8_bits(groups: list[dict[str, Any]], run: RunConfig) -> torch.optim.Optimizer:
     if find_spec("bitsandbytes") is None:
         raise MissingDependency("bitsandbytes", backend="local", extra="qlora")
-    from bitsandbytes import optim
-
-    make: Any = optim
+    make: Any = import_module("bitsandbytes.optim")
     optimizer: torch.optim.Optimizer = make.AdamW8bit(groups, lr=run.learning_rate)
     return optimizer
