@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
 CAPABILITIES = Capabilities(
     methods=frozenset({"sft", "dpo", "reinforcement"}),
-    adapters=frozenset({"lora", "full"}),
+    adapters=frozenset({"lora", "rslora", "dora", "full"}),
     dataset_kinds=frozenset({"sft", "text", "preference", "prompt_only"}),
     dataset_features=frozenset({"tools", "weight", "name"}),
     fields=FIELDS,

@@ -14,8 +14,6 @@ from tunebridge_sagemaker import instances
 from tunebridge_sagemaker.options import SageMakerOptions
 
 FIELDS = trainer.FIELDS | {"budget.max_usd"}
-METHODS = frozenset({"sft"})
-"""Methods that the trainer knows."""
 SENT_AS = {
     **trainer.RUN_OPTIONS,
     "instance_type": "request.ResourceConfig.InstanceType",
@@ -102,9 +100,8 @@ def _run(job: Translation) -> None:
 
 def _method(job: Translation) -> None:
     method = job.spec.method.type
-    if method not in METHODS and method in job.capabilities.methods:
-        job.accept("method.type", "the mode serverless knows it")
-        job.refuse("options.sagemaker.mode", f"training_job trains {', '.join(METHODS)}; set mode: serverless")
+    if method not in trainer.METHODS and method in job.capabilities.methods:
+        job.refuse("options.sagemaker.mode", f"training_job trains {', '.join(trainer.METHODS)}; set mode: serverless")
 
 
 def _suggested(job: Translation, model: str, adapter: str) -> str:
