@@ -8,7 +8,7 @@ from typing import Any
 
 from tunebridge.backend import Rehearsal
 from tunebridge.spec import JobSpec
-from tunebridge.testing.case import BackendCase, Gap, small_dataset
+from tunebridge.testing.case import BackendCase, small_dataset
 from tunebridge_aws.session import Session
 from tunebridge_aws.wire import REGION
 from tunebridge_bedrock.backend import BedrockBackend
@@ -54,12 +54,6 @@ def case() -> BackendCase:
         open=lambda: connected(emulator),
         inject=emulator.faults.inject,
         count_remote_jobs=lambda: len(emulator.jobs()),
-        gaps={
-            "fields_match_capabilities": Gap(
-                "vendor does not offer",
-                "batch_size is offered for Llama, not for Nova, which the case must use to deploy",
-            )
-        },
         secrets={"AWS_SECRET_ACCESS_KEY": "sentinel5f0c1d9ab7e24", "AWS_SESSION_TOKEN": "sentinel77c1d9ab7e24"},
     )
 

@@ -43,7 +43,9 @@ def compose(asked: Mapping[str, Any]) -> Mapping[str, Any]:
     _check_known(asked["hyperparameters"], document.Hyperparameters or [])
     trainer = ModelTrainer.from_jumpstart_config(
         model,
-        compute=Compute(instance_type=asked["instance_type"]) if asked["instance_type"] else None,
+        compute=Compute(instance_type=asked["instance_type"], volume_size_in_gb=None)
+        if asked["instance_type"]
+        else None,
         hyperparameters=dict(asked["hyperparameters"]),
         input_data_config=[InputData(channel_name=name, data_source=uri) for name, uri in asked["channels"].items()],
         output_data_config=OutputDataConfig(s3_output_path=asked["output"], kms_key_id=asked.get("kms_key_id")),

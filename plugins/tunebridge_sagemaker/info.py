@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 CAPABILITIES = Capabilities(
     methods=frozenset({*METHODS, "reinforcement"}),
-    adapters=frozenset({"lora", "full"}),
+    adapters=frozenset({"lora", "rslora", "dora", "full"}),
     dataset_kinds=ROW_KINDS | {"prompt_only"},
     dataset_features=frozenset({"tools", "weight", "name"}),
     fields=FIELDS,

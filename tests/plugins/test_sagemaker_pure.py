@@ -70,6 +70,12 @@ def test_the_machine_fits_the_model(model: str, adapter: str, machine: str | Non
         assert made.payload["request"]["ResourceConfig"]["InstanceType"] == machine
 
 
+def test_preferences_are_learnt_by_the_trainer_too() -> None:
+    made = plan(kind="preference", method={"type": "dpo", "beta": 0.2})
+    assert not made.refused
+    assert (made.payload["run"]["method"], made.payload["run"]["beta"]) == ("dpo", 0.2)
+
+
 def test_a_machine_without_disks_gets_one() -> None:
     resources = plan(options={"instance_type": "ml.m5.xlarge"}).payload["request"]["ResourceConfig"]
     assert resources == {"InstanceType": "ml.m5.xlarge", "InstanceCount": 1, "VolumeSizeInGB": 65}
@@ -85,6 +91,7 @@ def test_a_model_of_unknown_size_gets_a_warning() -> None:
     ("fields", "options", "field", "says"),
     [
         ({"method": "kto"}, SERVERLESS, "method.type", "not offered here"),
+        ({"method": "dpo"}, {}, "data.train", "for dpo, rows of kind"),
         ({}, {"accept_eula": True}, "options.sagemaker.accept_eula", "belongs to the mode serverless"),
         ({}, {"network_isolation": True}, "base_model", "give an s3:// folder"),
         ({}, {"network_isolation": True}, "options.sagemaker.image_uri", "cannot install"),

@@ -175,12 +175,12 @@ def check_methods_match_capabilities(lab: Lab) -> None:
 
 
 def check_kinds_match_capabilities(lab: Lab) -> None:
-    """Rows of a declared kind are taken, others are refused before anything is sent."""
+    """Rows of a declared kind are taken by some method, others are refused before anything is sent."""
     for kind in KINDS:
-        method = next((m for m in lab.info.capabilities.methods if kind in METHOD_KINDS.get(m, ())), None)
-        spec = with_field(lab.case.spec, "method.type", method) if method else lab.case.spec
-        plan = lab.backend.plan(spec, small_dataset(kind=kind))
-        refused = "data.train" in {line.field for line in plan.refused}
+        methods = [m for m in lab.info.capabilities.methods if kind in METHOD_KINDS.get(m, ())]
+        specs = [with_field(lab.case.spec, "method.type", method) for method in methods] or [lab.case.spec]
+        plans = [lab.backend.plan(spec, small_dataset(kind=kind)) for spec in specs]
+        refused = all("data.train" in {line.field for line in plan.refused} for plan in plans)
         if refused == (kind in lab.info.capabilities.dataset_kinds):
             raise ConformanceError(f"{kind} rows are {'declared and refused' if refused else 'taken and not declared'}")
 
