@@ -65,7 +65,7 @@ def test_a_row_that_does_not_fit_is_refused(monkeypatch: pytest.MonkeyPatch) -> 
 
 def test_an_optimizer_that_does_not_fit_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(memory, "_free_bytes", lambda _: 2**20)
-    with pytest.raises(SpecError, match="gradients and optimizer.* Choose the lora adapter"):
+    with pytest.raises(SpecError, match="gradients and optimizer.* Choose the optimizer adamw_8bit, the lora adapter"):
         memory.fit(nano(), 10, "cpu")
 
 

@@ -155,7 +155,7 @@ def test_a_full_disk_fails_the_run_and_keeps_the_checkpoint(tmp_path: Path) -> N
 
 
 def test_early_stopping_goes_on_after_a_stop(tmp_path: Path) -> None:
-    changes = {"learning_rate": 5.0, "early_stopping_patience": 2, "evaluations": 12, "keep": "best"}
+    changes = {"learning_rate": 8.0, "early_stopping_patience": 2, "evaluations": 12, "keep": "best"}
     calm, folder = make_run(tmp_path / "calm", **changes), make_run(tmp_path / "run", **changes)
     assert train(calm) == 0
     while not (folder / "result.json").exists():
