@@ -3,9 +3,9 @@
 import platform
 from collections.abc import Hashable, Mapping, Sequence
 from dataclasses import dataclass, field
+from importlib.metadata import version
 from pathlib import Path
 
-from tunebridge import __version__
 from tunebridge.backend import GenerationParameters
 from tunebridge.errors import EvaluationError
 from tunebridge.evaluation import judge as judging
@@ -210,7 +210,7 @@ def _settings(plan: Plan) -> Settings:
         seed=plan.seed,
         resamples=plan.resamples,
         parameters=plan.parameters,
-        versions={"tunebridge": __version__, "python": platform.python_version()},
+        versions={"tunebridge": version("tunebridge"), "python": platform.python_version()},
     )
 
 
