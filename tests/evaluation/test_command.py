@@ -13,6 +13,9 @@ from tests.evaluation.endpoint import Endpoint, completion
 from tests.evaluation.rows import recorded, rows, twice, write
 from tunebridge.cli import run
 
+pytest.importorskip("httpx2")
+pytest.importorskip("numpy")
+
 
 class Done(NamedTuple):
     """How a command ended."""
