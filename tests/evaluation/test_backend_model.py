@@ -69,6 +69,18 @@ def test_rows_are_asked_one_by_one_and_one_error_is_one_rows(task: EvalTask, tmp
     assert all(answer.latency_seconds is not None for answer in answers if not answer.failure)
 
 
+def test_rows_that_always_fail_do_not_stop_the_next_run(task: EvalTask, tmp_path: Path) -> None:
+    backend = Answering(tmp_path)
+    for number in range(5, 30):
+        backend.troubles[f"Twice {number}?"] = [
+            InvalidRequest("no", backend="fake", operation="generate") for _ in range(3)
+        ]
+    assert asked(backend, task, tmp_path).asked == 30
+    found = asked(backend, task, tmp_path)
+    assert found.asked == 25
+    assert sum(answer.failure == "error" for answer in found.book.read(row.key for row in task.rows)) == 25
+
+
 def test_a_refused_key_stops_everything(task: EvalTask, tmp_path: Path) -> None:
     backend = Answering(tmp_path)
     backend.troubles["Twice 0?"] = [AuthenticationError("no key", backend="fake", operation="generate")]

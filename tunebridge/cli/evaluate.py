@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from tunebridge.cli.options import Json
+from tunebridge.cli.stopping import interrupted_as
 from tunebridge.errors import EvaluationError
 
 if TYPE_CHECKING:
@@ -24,7 +25,7 @@ Train = Annotated[
     list[Path] | None, typer.Option("--train", help="Training rows of a model that is no job here; none may be asked.")
 ]
 JobName = Annotated[
-    str | None, typer.Argument(metavar="[JOB]", help="Compare a job's model (`tuned`) with its base (`base`).")
+    str | None, typer.Argument(metavar="JOB", help="Compare a job's model (`tuned`) with its base (`base`).")
 ]
 Models = Annotated[
     list[str] | None,
@@ -69,6 +70,7 @@ Html = Annotated[Path | None, typer.Option("--html", help="Write one web page th
 Csv = Annotated[Path | None, typer.Option("--csv", help="Write each row's scores.")]
 Markdown = Annotated[Path | None, typer.Option("--markdown", "--md", help="Write the table as Markdown.")]
 GATE = 3
+KEPT = "The answers so far are kept; run the same command again to go on."
 
 
 def add_to(app: typer.Typer) -> None:
@@ -127,7 +129,7 @@ def evaluate(  # noqa: PLR0913  # each is an option of the command
     }  # fmt: skip
     plan = evaluations.plan(Request.model_validate(asked))
     render.note(_expectation(plan))
-    with render.asking(quiet=as_json) as progress:
+    with interrupted_as(KEPT), render.asking(quiet=as_json) as progress:
         done = evaluations.evaluate(plan, is_fresh=fresh, progress=progress)
     _tell(done, {"html": html, "csv": csv, "markdown": markdown}, as_json=as_json)
     if is_refused(done.result, fail_on, require):
@@ -184,7 +186,7 @@ def record(  # noqa: PLR0913  # each is an option of the command
     found = evaluations.model(model, label="model")
     evaluations.check(task, [found], train or ())
     parameters = GenerationParameters(max_tokens=max_tokens, temperature=temperature, seed=seed)
-    with render.asking(quiet=as_json) as progress:
+    with interrupted_as(KEPT), render.asking(quiet=as_json) as progress:
         kept = evaluations.record(task, Contender(model, found.model), output, parameters, progress=progress)
     failed = sum(answer.failure is not None for answer in kept.book.read(row.key for row in task.rows))
     summary = {"rows": len(task), "failed": failed, "asked": kept.asked, "output": str(output)}
