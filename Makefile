@@ -5,7 +5,8 @@ BIN := $(VENV)/bin
 PIP := $(BIN)/pip --disable-pip-version-check install --quiet --constraint constraints.txt
 OLDER_AND_NEWER := 3.12 3.13
 
-.PHONY: help quickstart test test-all test-prism test-pythons test-parity test-ray test-jumpstart bench-data bench-training check format docs freeze clean
+.PHONY: help quickstart test test-all test-prism test-pythons test-parity test-ray test-jumpstart \
+  bench-data bench-evaluation bench-training check format docs freeze clean
 
 help:  ## Show this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*##/\t/' | expand -t 16
@@ -92,6 +93,9 @@ format: $(VENV)/.dev  ## Format and mend what can be mended
 
 docs: $(VENV)/.dev  ## Write the generated reference again
 	$(BIN)/python -m tools.reference
+
+bench-evaluation: $(VENV)/.dev  ## Measure how fast an endpoint is asked, beside the OpenAI SDK
+	$(BIN)/python -m benchmarks.evaluation
 
 bench-data:  ## Measure how fast rows are checked and converted, beside others (10 minutes, its own environment)
 	@test -x $(VENV)-bench/bin/python || $(PYTHON) -m venv $(VENV)-bench

@@ -9,6 +9,7 @@ import multiprocessing
 import resource
 import tempfile
 import time
+from contextlib import suppress
 from multiprocessing.connection import Connection
 from pathlib import Path
 
@@ -53,7 +54,7 @@ def openai_sdk(url: str, task: EvalTask) -> float:
 
 def serve(connection: Connection) -> None:
     """Run the endpoint until its process is ended; in a process of its own it takes no time from those who ask."""
-    with Endpoint(twice, delay_seconds=SECONDS) as served:
+    with suppress(EOFError, KeyboardInterrupt), Endpoint(twice, delay_seconds=SECONDS) as served:
         connection.send(served.url)
         connection.recv()
 

@@ -13,6 +13,9 @@ from tests.evaluation.endpoint import Endpoint, completion
 from tests.evaluation.rows import recorded, rows, twice, write
 from tunebridge.cli import run
 
+pytest.importorskip("httpx2")
+pytest.importorskip("numpy")
+
 
 class Done(NamedTuple):
     """How a command ended."""
@@ -255,3 +258,47 @@ def test_a_wrong_key_stops_everything(tmp_path: Path) -> None:
         assert len(served.asked) < 40
     assert done.returncode == 2
     assert "no such key. Set TUNEBRIDGE_API_KEY_M to the endpoint's key." in done.stderr
+
+
+def test_rows_that_the_metric_cannot_score_are_said_before_anything_is_asked(tmp_path: Path) -> None:
+    write(tmp_path / "rows.jsonl", ({"prompt": row["messages"][0]["content"]} for row in rows(40)))
+    with Endpoint(twice) as served:
+        for metric, said in (("exact_match", "A row has no reference"), ("json_schema", "A row has no JSON schema")):
+            command = ("--data", "rows.jsonl", "--model", f"m={served.url}#tiny", "--metric", metric)
+            done = tunebridge("evaluate", *command, cwd=tmp_path)
+            assert done.returncode == 2
+            assert said in done.stderr
+        assert served.asked == []
+
+
+def test_a_schema_and_options_of_metrics(tmp_path: Path) -> None:
+    write(tmp_path / "rows.jsonl", rows(40))
+    (tmp_path / "schema.json").write_text('{"type": "integer", "maximum": 50}')
+    recorded(tmp_path / "a.jsonl", rows(40), wrong=range(10))
+    command = ("--data", "rows.jsonl", "--recorded", "m=a.jsonl", "--metric", "exact_match,normalise=number")
+    found = evaluated(*command, "--metric", "json_schema", "--schema", "schema.json", cwd=tmp_path)
+    assert found["models"][0]["scores"]["json_schema"]["mean"] == pytest.approx(16 / 40)
+    assert found["settings"]["metrics"]["exact_match"] == {"normalise": "number"}
+
+
+@pytest.mark.parametrize(
+    ("options", "said"),
+    [
+        ((), "There is no model to evaluate"),
+        (("--recorded", "a.jsonl"), "Write --recorded NAME=VALUE"),
+        (("--recorded", "m=a.jsonl", "--baseline", "x"), "There is no model 'x'"),
+        (("--recorded", "m=a.jsonl", "--price", "m=free"), "is no price"),
+        (("--recorded", "m=a.jsonl", "--price", "x=1,2"), "--price names 'x'"),
+        (("--recorded", "m=a.jsonl", "--metric", "exactmatch"), "Did you mean 'exact_match'"),
+        (("--recorded", "m=a.jsonl", "--group", "user"), "have no 'user' in their metadata"),
+        (("--recorded", "m=none.jsonl"), "none.jsonl cannot be read"),
+        (("--model", "m=http://127.0.0.1:9/v1"), "names no model"),
+        (("--model", "m=none.py:f"), "none.py"),
+    ],
+)
+def test_what_a_user_can_mend_is_said(options: tuple[str, ...], said: str, tmp_path: Path) -> None:
+    write(tmp_path / "rows.jsonl", rows(40))
+    recorded(tmp_path / "a.jsonl", rows(40))
+    done = tunebridge("evaluate", "--data", "rows.jsonl", *options, cwd=tmp_path)
+    assert done.returncode == 2, done.stdout + done.stderr
+    assert said in done.stderr.replace("\n", " ")

@@ -14,6 +14,8 @@ from tests.evaluation.endpoint import Endpoint
 from tests.evaluation.rows import rows, twice, write
 from tunebridge.cli import run
 
+pytest.importorskip("httpx2")
+
 ROWS, CONCURRENCY = 400, 8
 
 

@@ -23,7 +23,8 @@ def forest(found: Sequence[Comparison], margin: float) -> str:
     for number, each in enumerate(found):
         parts += _span(each, LINE * number + LINE // 2, (x(each.low), x(each.difference), x(each.high)))
     for value in (-reach / 1.1, 0.0, reach / 1.1):
-        parts.append(f'<text class="tick" x="{x(value)}" y="{height - 6}" text-anchor="middle">{value:+.3g}</text>')
+        written = f"{value:+.3g}" if value else "0"
+        parts.append(f'<text class="tick" x="{x(value)}" y="{height - 6}" text-anchor="middle">{written}</text>')
     title = f"Differences in {label(found[0].metric)} with their intervals"
     return _svg(height, title, parts)
 

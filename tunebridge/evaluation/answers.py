@@ -57,6 +57,9 @@ class AnswerBook:
     def __contains__(self, key: str) -> bool:
         return key in self._places
 
+    def __len__(self) -> int:
+        return len(self._places)
+
     def __getitem__(self, key: str) -> Answer:
         with self.path.open("rb") as file:
             file.seek(self._places[key])

@@ -3,9 +3,9 @@
 import platform
 from collections.abc import Hashable, Mapping, Sequence
 from dataclasses import dataclass, field
+from importlib.metadata import version
 from pathlib import Path
 
-from tunebridge import __version__
 from tunebridge.backend import GenerationParameters
 from tunebridge.errors import EvaluationError
 from tunebridge.evaluation import judge as judging
@@ -22,7 +22,7 @@ from tunebridge.evaluation.result import (
     TaskResult,
 )
 from tunebridge.evaluation.runner import Collected, Contender, Progress, collect
-from tunebridge.evaluation.scoring import Price, Scored, quantile, score, settle
+from tunebridge.evaluation.scoring import Price, Scored, quantile, score, settle, try_out
 from tunebridge.evaluation.slices import slices_of
 from tunebridge.evaluation.statistics import Difference, adjust, compare, expected_half_width, interval
 from tunebridge.evaluation.task import EvalTask
@@ -57,6 +57,7 @@ class Plan:
             raise EvaluationError(f"Two models are called {twice[0]!r}. Give each a name of its own.")
         if self.baseline not in names:
             raise EvaluationError(f"There is no model {self.baseline!r}. Choose one of {', '.join(names)}.")
+        _ = self.groups
         if unknown := sorted(set(self.prices) - set(names)):
             raise EvaluationError(f"--price names {unknown[0]!r}, which is no model. Choose one of {', '.join(names)}.")
 
@@ -98,7 +99,7 @@ def evaluate(plan: Plan, folder: Path, *, is_fresh: bool = False, progress: Prog
 
     Answers are kept below `folder` as they come: see `collect`.
     """
-    plan.groups  # noqa: B018  # what is wrong with the rows is said before anything is asked
+    try_out(plan.task, plan.metrics)
     collected: dict[str, Collected] = {}
     for contender in plan.contenders:
         collected[contender.name] = collect(
@@ -210,7 +211,7 @@ def _settings(plan: Plan) -> Settings:
         seed=plan.seed,
         resamples=plan.resamples,
         parameters=plan.parameters,
-        versions={"tunebridge": __version__, "python": platform.python_version()},
+        versions={"tunebridge": version("tunebridge"), "python": platform.python_version()},
     )
 
 

@@ -91,7 +91,7 @@ async def _ask(
 ) -> None:
     assert not isinstance(contender.model, Path)
     waiting = {number: row.key for number, row in enumerate(rows)}
-    is_hopeless = True
+    is_hopeless = not len(cache)  # rows that failed in an earlier run may well fail again
     # Closed at once where an answer cannot be kept or Ctrl-C comes: what is under way must not go on behind it.
     async with aclosing(contender.model.answers(rows, parameters)) as answers:
         async for number, answer in answers:

@@ -2,7 +2,7 @@
 
 import math
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from decimal import Decimal
 from typing import Any
@@ -64,6 +64,20 @@ def metric_row(row: EvalRow) -> MetricRow:
         expected_tool_calls=row.expected_tool_calls,
         metadata=row.metadata,
     )
+
+
+def try_out(task: EvalTask, metrics: Sequence[Metric]) -> None:
+    """Raise EvaluationError where a metric misses something in a row, before anybody is asked anything."""
+    rows = [metric_row(row) for row in task.rows]
+    wanted: tuple[Callable[[MetricRow], object], ...] = (
+        lambda row: row.reference,
+        lambda row: row.schema,
+        lambda row: row.expected_tool_calls,
+    )
+    odd = [next((row for row in rows if part(row) is None), rows[0]) for part in wanted]
+    for metric in metrics:
+        for row in odd:
+            metric.score("", row)
 
 
 def score(task: EvalTask, book: AnswerBook, metrics: Sequence[Metric]) -> Scored:

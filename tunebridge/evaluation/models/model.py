@@ -53,6 +53,7 @@ async def at_most(most: int, count: int, ask: Callable[[int], Awaitable[Answer]]
 
     numbers = iter(range(count))
     running: set[asyncio.Task[Numbered]] = set()
+    done: set[asyncio.Task[Numbered]] = set()
     try:
         while True:
             running |= {asyncio.create_task(numbered(number)) for number in islice(numbers, most - len(running))}
@@ -64,4 +65,4 @@ async def at_most(most: int, count: int, ask: Callable[[int], Awaitable[Answer]]
     finally:
         for task in running:
             task.cancel()
-        await asyncio.gather(*running, return_exceptions=True)
+        await asyncio.gather(*running, *done, return_exceptions=True)  # several may have failed at once
