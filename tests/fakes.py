@@ -1,6 +1,8 @@
 """A fake service, a case and a client for tests."""
 
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 from tunebridge import plugins
 from tunebridge.client import Client
@@ -31,13 +33,13 @@ def fake_case(folder: Path) -> BackendCase:
     )
 
 
-def fake_client(folder: Path) -> Client:
-    """Return a client that knows the fake backend only."""
+def fake_client(folder: Path, **changes: Any) -> Client:
+    """Return a client that knows the fake backend only, with changes to its description."""
 
     class Plugin:
         @hookimpl
         def tunebridge_backends(self) -> list[object]:
-            return [fake_info(folder / "service")]
+            return [replace(fake_info(folder / "service"), **changes)]
 
     found = plugins.empty()
     found.register(Plugin(), "fake")

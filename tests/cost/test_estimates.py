@@ -168,7 +168,7 @@ def test_power_is_a_line_where_a_price_file_prices_it(tmp_path: Path) -> None:
 
 
 def test_a_plugin_without_a_rule_is_a_row_without_a_price(tmp_path: Path) -> None:
-    made = fake_client(tmp_path).estimate(write_job(tmp_path), options=OFFLINE)
+    made = fake_client(tmp_path, billing=None).estimate(write_job(tmp_path), options=OFFLINE)
     assert made.estimates[0].status == "no price"
     assert "names no rule" in made.estimates[0].reasons[0]
 

@@ -53,12 +53,19 @@ class Training:
 def hours(training: Training, constants: Constants) -> Interval:
     """Return the hours of training, without the start of the machine."""
     low, high = bounds(training, constants)
-    seconds = training.tokens * (seconds_per_token(training, constants))
+    tokens = training.tokens
     return Interval(
-        low=seconds.low * low / SECONDS_PER_HOUR,
-        likely=seconds.likely / SECONDS_PER_HOUR,
-        high=seconds.high * high / SECONDS_PER_HOUR,
+        low=_seconds(training, tokens.low, constants) * low / SECONDS_PER_HOUR,
+        likely=_seconds(training, tokens.likely, constants) / SECONDS_PER_HOUR,
+        high=_seconds(training, tokens.high, constants) * high / SECONDS_PER_HOUR,
     )
+
+
+def _seconds(training: Training, tokens: float, constants: Constants) -> float:
+    """Return the likely time if there are so many tokens: in as many passes, which are shorter or longer then."""
+    share = tokens / training.tokens.likely if training.tokens.likely else 1.0
+    per_pass = max(1.0, training.pass_tokens * share)
+    return tokens * seconds_per_token(replace(training, pass_tokens=per_pass), constants)
 
 
 def bounds(training: Training, constants: Constants) -> Factors:
