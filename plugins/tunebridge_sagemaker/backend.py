@@ -15,6 +15,7 @@ from tunebridge.errors import BackendError, NotFound
 from tunebridge.job import Artifact, Deployment, Event, Job, JobStatus, Metric, Snapshot, Usage
 from tunebridge.plan import Plan
 from tunebridge.spec import JobSpec
+from tunebridge.training.answer import read_answers, request_body
 from tunebridge.training.bundle import archive, write_bundle
 from tunebridge.training.config import RunConfig
 from tunebridge.training.news import read_news, said_in
@@ -167,8 +168,8 @@ class SageMakerBackend(Backend):
                 operation="generate",
             )
         for start in range(0, len(prompts), endpoint.ROWS_PER_CALL):
-            asked = endpoint.body(prompts[start : start + endpoint.ROWS_PER_CALL], parameters)
-            yield from endpoint.generations(remote.invoke(target.deployment.name, asked))
+            asked = request_body(prompts[start : start + endpoint.ROWS_PER_CALL], parameters)
+            yield from read_answers(remote.invoke(target.deployment.name, asked))
 
     def list_jobs(self) -> Iterator[RemoteJob]:
         """Yield the training jobs of the region that the environment names; ours have our id as their name."""

@@ -1,14 +1,13 @@
 """The emulator's models, configurations and endpoints; an endpoint that is asked really loads and runs its archive."""
 
 import json
-import subprocess
 import sys
-import threading
 import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from tunebridge.testing.serving import Servers
 from tunebridge_aws.identity import ACCOUNT_ID
 from tunebridge_aws.storage import Location
 from tunebridge_aws.wire import REGION, Account, Operation, refusal
@@ -29,8 +28,7 @@ class Hosting:
 
     def __init__(self, folder: Path, account: Callable[[], Account]) -> None:
         self._folder, self._account = folder / "endpoints", account
-        self._servers: dict[str, subprocess.Popen[str]] = {}
-        self._turn = threading.Lock()
+        self._servers = Servers()
 
     @property
     def operations(self) -> dict[str, Operation]:
@@ -49,23 +47,14 @@ class Hosting:
         name = asked["EndpointName"]
         if self._describe({"EndpointName": name})["EndpointStatus"] != "InService":
             raise refusal("ValidationError", f"Endpoint {name} of account {ACCOUNT_ID} is not in service.")
-        with self._turn:
-            server = self._server(name)
-            assert server.stdin
-            assert server.stdout
-            server.stdin.write(json.dumps(json.loads(asked["Body"])) + "\n")
-            server.stdin.flush()
-            line = server.stdout.readline()
-        said = json.loads(line) if line else {"error": "the container ended"}
+        said = self._servers.ask(name, self._command(name), self._folder / f"{name}.log", json.loads(asked["Body"]))
         if "error" in said:
             raise refusal("ModelError", f"Received client error (400) from primary: {said['error']}", status=424)
         return {"Body": json.dumps(said["ok"]).encode(), "ContentType": "application/json"}
 
     def end(self) -> None:
         """End every server."""
-        for server in self._servers.values():
-            server.kill()
-            server.communicate()
+        self._servers.end_all()
 
     def _creator(self, kind: str) -> Operation:
         place, word = KINDS[kind]
@@ -89,10 +78,8 @@ class Hosting:
             with self._account().shelf.opened() as state:
                 if state[place].pop(name, None) is None:
                     raise refusal("ValidationException", f'Could not find {word} "{ARN}:{word}/{name}".')
-            server = self._servers.pop(name, None) if kind == "Endpoint" else None
-            if server is not None:
-                server.kill()
-                server.communicate()
+            if kind == "Endpoint":
+                self._servers.end(name)
             return {}
 
         return remove
@@ -133,17 +120,12 @@ class Hosting:
             "LastModifiedTime": at,
         }
 
-    def _server(self, name: str) -> "subprocess.Popen[str]":
-        if name not in self._servers:
-            with self._account().shelf.opened() as state:
-                config = state["configs"][state["endpoints"][name]["EndpointConfigName"]]
-                model = state["models"][config["ProductionVariants"][0]["ModelName"]]
-            folder = self._folder / name
-            folder.mkdir(parents=True, exist_ok=True, mode=0o700)
-            program = Path(__file__).with_name("hosting.py")
-            command = [sys.executable, "-P", str(program), str(self._archive(model)), str(folder)]
-            with (self._folder / f"{name}.log").open("wb") as log:
-                self._servers[name] = subprocess.Popen(
-                    command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=log, text=True
-                )
-        return self._servers[name]
+    def _command(self, name: str) -> list[str]:
+        """Return what loads an endpoint's archive and answers."""
+        with self._account().shelf.opened() as state:
+            config = state["configs"][state["endpoints"][name]["EndpointConfigName"]]
+            model = state["models"][config["ProductionVariants"][0]["ModelName"]]
+        folder = self._folder / name
+        folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+        program = Path(__file__).with_name("hosting.py")
+        return [sys.executable, "-P", str(program), str(self._archive(model)), str(folder)]

@@ -3,8 +3,6 @@
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from tunebridge.backend import Generation, GenerationParameters
-from tunebridge.data.example import Message
 from tunebridge.errors import InvalidRequest
 from tunebridge.job import Deployment
 from tunebridge_sagemaker import instances
@@ -67,20 +65,6 @@ def state(known: Deployment, found: Mapping[str, Any]) -> Deployment | None:
         "since": found["CreationTime"],
     }
     return known.model_copy(update=update)
-
-
-def body(prompts: Sequence[Sequence[Message]], parameters: GenerationParameters) -> dict[str, Any]:
-    """Return what `container/inference.py` is asked."""
-    inputs = [
-        {"messages": [turn.model_dump(mode="json", exclude_none=True, exclude={"weight"}) for turn in prompt]}
-        for prompt in prompts
-    ]
-    return {"inputs": inputs, "parameters": parameters.model_dump()}
-
-
-def generations(answer: Mapping[str, Any]) -> list[Generation]:
-    """Return the answers of a call."""
-    return [Generation.model_validate(found) for found in answer["answers"]]
 
 
 def check_deployable(described: Mapping[str, Any]) -> None:

@@ -7,7 +7,7 @@ import json
 from pathlib import Path
 from typing import Any
 
-from tunebridge.training.generate import Loaded, answer_all, load
+from tunebridge.training.generate import Loaded, answer_request, load
 
 
 def model_fn(model_dir: str, context: Any = None) -> Loaded:
@@ -20,6 +20,5 @@ def model_fn(model_dir: str, context: Any = None) -> Loaded:
 
 
 def predict_fn(data: dict[str, Any], model: Loaded, context: Any = None) -> dict[str, Any]:
-    """Answer `{"inputs": [{"messages": [...]}], "parameters": {...}}` with `{"answers": [...]}`, in the same order."""
-    answers = dict(answer_all(model, data["inputs"], **data["parameters"]))
-    return {"answers": [answers[number] for number in range(len(answers))]}
+    """Answer a request of `tunebridge.training.answer.request_body`."""
+    return answer_request(model, data)
