@@ -19,6 +19,9 @@ from tunebridge.data.example import Message
 from tunebridge.data.loading import load_dataset
 from tunebridge.endpoints import Endpoints
 from tunebridge.errors import JobFailed, MissingDependency, TuneBridgeError, UnsupportedFeature
+from tunebridge.evaluation.pareto import Choice
+from tunebridge.evaluation.request import Request
+from tunebridge.evaluation.result import Evaluation
 from tunebridge.evaluations import Evaluations
 from tunebridge.job import Artifact, Deployment, Event, Job, JobStatus, Metric
 from tunebridge.plan import Plan
@@ -314,6 +317,14 @@ class Client:
             return self.backend(backend).generate(target, prompts, parameters or GenerationParameters())
         host, job = self.endpoints.host(self._finished(target))
         return host.generate(job, prompts, parameters or GenerationParameters())
+
+    def evaluate(self, request: Request) -> Evaluation:
+        """Ask every model of a request the same rows, and say which is better; answers are kept for the next time."""
+        return self.evaluations.evaluate(self.evaluations.plan(request)).result
+
+    def compare(self, jobs: Sequence[str], request: Request) -> Choice:
+        """Ask finished jobs of any backends the same rows, and return quality against cost and latency."""
+        return self.evaluations.compare(jobs, request)
 
     def _data_folder(self) -> Path | None:
         """Return where canonical rows are kept, None where nothing can be written."""
