@@ -3,7 +3,9 @@
 import logging
 import os
 from collections.abc import Callable, Iterator, Sequence
+from functools import cached_property
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from tunebridge import plugins as plugins_module
 from tunebridge import specfile
@@ -19,10 +21,6 @@ from tunebridge.data.example import Message
 from tunebridge.data.loading import load_dataset
 from tunebridge.endpoints import Endpoints
 from tunebridge.errors import JobFailed, MissingDependency, TuneBridgeError, UnsupportedFeature
-from tunebridge.evaluation.pareto import Choice
-from tunebridge.evaluation.request import Request
-from tunebridge.evaluation.result import Evaluation
-from tunebridge.evaluations import Evaluations
 from tunebridge.job import Artifact, Deployment, Event, Job, JobStatus, Metric
 from tunebridge.plan import Plan
 from tunebridge.plugins import Plugins, missing_requirement, require_installed
@@ -30,6 +28,12 @@ from tunebridge.rows import Rows
 from tunebridge.spec import JobSpec
 from tunebridge.spending import Spending
 from tunebridge.store import Store, default_home
+
+if TYPE_CHECKING:
+    from tunebridge.evaluation.pareto import Choice
+    from tunebridge.evaluation.request import Request
+    from tunebridge.evaluation.result import Evaluation
+    from tunebridge.evaluations import Evaluations
 
 logger = logging.getLogger(__name__)
 
@@ -52,12 +56,17 @@ class Client:
         """Endpoints of finished jobs' models."""
         self.spending = Spending(lambda: self.store, self.endpoints.seen)
         """Budgets of projects, what jobs came to, endpoints that still bill."""
-        self.evaluations = Evaluations(self, (home or default_home()).absolute())
-        """What is done with models under test: asking, recording, comparing."""
         self._home = home
         self._store: Store | None = None
         self._backends: dict[str, Backend] = {}
         self._rehearsals: dict[str, Rehearsal] = {}
+
+    @cached_property
+    def evaluations(self) -> "Evaluations":
+        """What is done with models under test: asking, recording, comparing."""
+        from tunebridge.evaluations import Evaluations  # a fifth of the client's time to import, and seldom needed
+
+        return Evaluations(self, (self._home or default_home()).absolute())
 
     @property
     def store(self) -> Store:
@@ -318,11 +327,11 @@ class Client:
         host, job = self.endpoints.host(self._finished(target))
         return host.generate(job, prompts, parameters or GenerationParameters())
 
-    def evaluate(self, request: Request) -> Evaluation:
+    def evaluate(self, request: "Request") -> "Evaluation":
         """Ask every model of a request the same rows, and say which is better; answers are kept for the next time."""
         return self.evaluations.evaluate(self.evaluations.plan(request)).result
 
-    def compare(self, jobs: Sequence[str], request: Request) -> Choice:
+    def compare(self, jobs: Sequence[str], request: "Request") -> "Choice":
         """Ask finished jobs of any backends the same rows, and return quality against cost and latency."""
         return self.evaluations.compare(jobs, request)
 
