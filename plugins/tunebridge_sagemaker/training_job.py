@@ -41,6 +41,7 @@ METRICS = ("train_loss", "validation_loss", "learning_rate")
 def translate(job: Translation, options: SageMakerOptions) -> None:
     """Send a run of the trainer, the machine that it runs on, and when it ends at the latest."""
     _run(job)
+    _method(job)
     adapter = str(job.get("method.adapter.type") or "lora")
     model = job.spec.model_for(job.backend) or NANO
     chosen = options.instance_type or _suggested(job, model, adapter)
@@ -95,6 +96,12 @@ def _run(job: Translation) -> None:
         trainer.translate_run(job, ModelSource(MODEL_CHANNEL, None, None))
     job.convert("base_model", "run.base_model", MODEL_CHANNEL, "the channel into which the service copies the folder")
     job.payload["model_uri"] = model
+
+
+def _method(job: Translation) -> None:
+    method = job.spec.method.type
+    if method not in trainer.METHODS and method in job.capabilities.methods:
+        job.refuse("options.sagemaker.mode", f"training_job trains {', '.join(trainer.METHODS)}; set mode: serverless")
 
 
 def _suggested(job: Translation, model: str, adapter: str) -> str:

@@ -12,7 +12,7 @@ import pytest
 
 from tests.fakes import SECRETS, fake_case
 from tunebridge.errors import AuthenticationError, BackendError
-from tunebridge.job import Artifact, Event, Job, JobStatus, Snapshot, now
+from tunebridge.job import Artifact, Deployment, Event, Job, JobStatus, Snapshot, now
 from tunebridge.plan import CORE_FIELDS, Plan, TranslationReport
 from tunebridge.spec import field_paths
 from tunebridge.testing.case import BackendCase, Gap
@@ -96,9 +96,15 @@ class AnswersWithoutEndpoint(FakeBackend):
         return super().generate("base", prompts, parameters)
 
 
-class DeploysWhatNeedsNoEndpoint(FakeBackend):
+class DeploysWhatItDoesNotQuote(FakeBackend):
     def needs_endpoint(self, job: Job) -> bool:
         return False
+
+    def quote(self, job: Job) -> Deployment:
+        raise self.unsupported("deploy")
+
+    def deploy(self, job: Job) -> Deployment:
+        return Deployment(name="unpriced", is_ready=True)
 
 
 class ImpurePlan(FakeBackend):
@@ -162,7 +168,7 @@ BROKEN: Sequence[tuple[type[FakeBackend], str]] = (
     (VendorErrorEscapes, "no_vendor_error_escapes"),
     (DeclaredButNotThere, "generate"),
     (AnswersWithoutEndpoint, "generate"),
-    (DeploysWhatNeedsNoEndpoint, "deploy"),
+    (DeploysWhatItDoesNotQuote, "deploy"),
     (ImpurePlan, "plan_is_pure"),
     (SecretInError, "secrets"),
     (SecretInPayload, "secrets"),
