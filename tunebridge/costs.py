@@ -84,7 +84,7 @@ class Costs:
             estimate = self.estimate(plan, dataset, EstimateOptions(price_file=price_file, probe=False))
         except TuneBridgeError as error:
             logger.warning("the job's cost cannot be estimated: %s", error)
-            estimate = None
+            estimate = unpriced(plan.backend, "not planned", str(error), base_model=plan.base_model)
         project = spec.budget.project or DEFAULT_PROJECT
         return JobCost(project=project, estimate=estimate, max_usd=spec.budget.max_usd)
 

@@ -22,6 +22,8 @@ from tunebridge.errors import BudgetExceeded
 from tunebridge.job import Job, JobStatus, Usage
 from tunebridge.testing.service import FakeService
 
+pytest.importorskip("tiktoken", reason="tokens are counted with the extra `tokens`")
+
 AT = datetime(2026, 11, 25, 12, tzinfo=UTC)
 HIGH = Decimal(6)
 """The high end of every job of the fake backend: three hours at 2 USD."""

@@ -10,6 +10,8 @@ import pytest
 from tests.cost.test_estimates import job_file
 from tunebridge.cli import run
 
+pytest.importorskip("tiktoken", reason="tokens are counted with the extra `tokens`")
+
 
 @pytest.fixture(autouse=True)
 def _no_socket(_no_network: None, monkeypatch: pytest.MonkeyPatch) -> None:

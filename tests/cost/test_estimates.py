@@ -23,6 +23,8 @@ from tunebridge.cost.price import PriceBook, read_prices
 from tunebridge.costs import EstimateOptions, serve_tokens
 from tunebridge.errors import SpecError
 
+pytest.importorskip("tiktoken", reason="tokens are counted with the extra `tokens`")
+
 OFFLINE = EstimateOptions(probe=False, today=TODAY)
 AMAZON = {"region": "us-east-1", "role_arn": "arn:aws:iam::123456789012:role/tuner", "bucket": "my-bucket"}
 JOBS = {

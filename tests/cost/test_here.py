@@ -4,12 +4,14 @@ from pathlib import Path
 
 import pytest
 
-from tests.cost.test_estimates import OFFLINE, job_file
-from tunebridge.client import Client
-from tunebridge.costs import EstimateOptions
+pytest.importorskip("torch")
+pytest.importorskip("tiktoken")
+
+from tests.cost.test_estimates import OFFLINE, job_file  # noqa: E402
+from tunebridge.client import Client  # noqa: E402
+from tunebridge.costs import EstimateOptions  # noqa: E402
 
 pytestmark = [pytest.mark.torch, pytest.mark.slow]
-pytest.importorskip("torch")
 
 
 def test_a_probe_measures_the_job_itself(tmp_path: Path) -> None:

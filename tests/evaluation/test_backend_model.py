@@ -5,6 +5,9 @@ from pathlib import Path
 
 import pytest
 
+pytest.importorskip("httpx2")
+pytest.importorskip("numpy")
+
 from tests.evaluation.rows import rows, write
 from tunebridge.backend import Generation, GenerationParameters
 from tunebridge.data.dataset import Split

@@ -5,6 +5,9 @@ from pathlib import Path
 
 import pytest
 
+pytest.importorskip("httpx2")
+pytest.importorskip("numpy")
+
 from tests.evaluation.rows import recorded, rows, write
 from tests.evaluation.test_command import RECORDED, tunebridge, write_recorded
 from tests.fakes import fake_client, write_job

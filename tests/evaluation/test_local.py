@@ -6,6 +6,9 @@ from pathlib import Path
 
 import pytest
 
+pytest.importorskip("httpx2")
+pytest.importorskip("numpy")
+
 from tests.evaluation.rows import rows, write
 from tunebridge.backend import GenerationParameters
 from tunebridge.client import Client

@@ -8,6 +8,9 @@ from pathlib import Path
 
 import pytest
 
+pytest.importorskip("httpx2")
+pytest.importorskip("numpy")
+
 from tests.evaluation.rows import rows, write
 from tests.evaluation.test_command import RECORDED, tunebridge, write_recorded
 
