@@ -7,9 +7,9 @@ import pytest
 pytest.importorskip("torch")
 pytest.importorskip("tiktoken")
 
-from tests.cost.test_estimates import OFFLINE, job_file  # noqa: E402
-from tunebridge.client import Client  # noqa: E402
-from tunebridge.costs import EstimateOptions  # noqa: E402
+from tests.cost.test_estimates import OFFLINE, job_file
+from tunebridge.client import Client
+from tunebridge.costs import EstimateOptions
 
 pytestmark = [pytest.mark.torch, pytest.mark.slow]
 
