@@ -342,7 +342,7 @@ def test_the_environment_is_put_back_whatever_happens() -> None:
     assert dict(os.environ) == before
 
 
-@pytest.mark.parametrize("trials", [8, pytest.param(100, marks=pytest.mark.slow)])
+@pytest.mark.parametrize("trials", [8, pytest.param(100, marks=[pytest.mark.slow, pytest.mark.timeout(1200)])])
 def test_each_lost_answer_leaves_one_job(
     trials: int, emulator: Emulator, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -295,7 +295,7 @@ def test_a_prompt_becomes_a_conversation() -> None:
 
 
 @pytest.mark.timeout(1200)
-@pytest.mark.parametrize("trials", [15, pytest.param(100, marks=pytest.mark.slow)])
+@pytest.mark.parametrize("trials", [15, pytest.param(100, marks=[pytest.mark.slow, pytest.mark.timeout(1200)])])
 def test_each_lost_answer_leaves_one_job(
     trials: int, emulator: Emulator, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

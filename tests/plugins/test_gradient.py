@@ -192,7 +192,7 @@ def test_a_base_model_that_is_not_there_names_those_that_are(emulator: Emulator,
         submitted(emulator, tmp_path, base_model="llama")
 
 
-@pytest.mark.parametrize("trials", [15, pytest.param(100, marks=pytest.mark.slow)])
+@pytest.mark.parametrize("trials", [15, pytest.param(100, marks=[pytest.mark.slow, pytest.mark.timeout(1200)])])
 def test_each_lost_answer_leaves_one_adapter(
     trials: int, emulator: Emulator, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

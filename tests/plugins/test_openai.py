@@ -209,7 +209,7 @@ def test_a_missing_key_names_its_variable(monkeypatch: pytest.MonkeyPatch) -> No
     assert "Set the environment variable OPENAI_API_KEY" in check.detail
 
 
-@pytest.mark.parametrize("trials", [15, pytest.param(100, marks=pytest.mark.slow)])
+@pytest.mark.parametrize("trials", [15, pytest.param(100, marks=[pytest.mark.slow, pytest.mark.timeout(1200)])])
 def test_each_lost_answer_leaves_one_job(
     trials: int, emulator: Emulator, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -176,7 +176,7 @@ def test_the_source_is_uploaded_once_and_a_job_leaves_nothing_else(emulator: Emu
 
 
 @pytest.mark.timeout(1200)
-@pytest.mark.parametrize("trials", [12, pytest.param(100, marks=pytest.mark.slow)])
+@pytest.mark.parametrize("trials", [12, pytest.param(100, marks=[pytest.mark.slow, pytest.mark.timeout(1200)])])
 def test_each_lost_answer_leaves_one_job(
     trials: int, emulator: Emulator, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

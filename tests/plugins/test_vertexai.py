@@ -326,7 +326,7 @@ def test_without_credentials_it_is_said_how_to_sign_in(monkeypatch: pytest.Monke
     assert "gcloud auth application-default login" in check.detail
 
 
-@pytest.mark.parametrize("trials", [15, pytest.param(100, marks=pytest.mark.slow)])
+@pytest.mark.parametrize("trials", [15, pytest.param(100, marks=[pytest.mark.slow, pytest.mark.timeout(1200)])])
 def test_each_lost_answer_leaves_one_job(
     trials: int, emulator: Emulator, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
