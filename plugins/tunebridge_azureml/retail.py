@@ -11,7 +11,7 @@ from datetime import date
 from typing import Any
 
 from tunebridge.cost.price import Price
-from tunebridge.errors import BackendError, ServiceUnavailable
+from tunebridge.errors import ServiceUnavailable
 
 ADDRESS = "https://prices.azure.com/api/retail/prices"
 LEFT_OUT = ("Spot", "Low Priority")
@@ -48,8 +48,6 @@ def _ask(address: str) -> Mapping[str, Any]:
         with urllib.request.urlopen(address, timeout=TIMEOUT_SECONDS) as answered:
             found: dict[str, Any] = json.loads(answered.read())
             return found
-    except BackendError:
-        raise
     except Exception as error:  # no network, no JSON, or an answer that says no
         reason = (
             f"the price list does not answer ({type(error).__name__}). Try again later; packaged prices still count."

@@ -1,7 +1,6 @@
 """The huggingface backend: our trainer on a machine of Hugging Face Jobs, its result on the hub."""
 
 import shutil
-import tempfile
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from datetime import date
 from decimal import Decimal
@@ -12,11 +11,11 @@ from tunebridge.backend import Backend, Check, Generation, GenerationParameters,
 from tunebridge.cost.price import Price
 from tunebridge.data.dataset import Dataset
 from tunebridge.data.example import Message
-from tunebridge.errors import BackendError, BudgetExceeded, InvalidRequest, NotFound
+from tunebridge.errors import BackendError, BudgetExceeded, InvalidRequest
 from tunebridge.job import Artifact, Job, Snapshot
 from tunebridge.plan import Plan
 from tunebridge.spec import JobSpec
-from tunebridge.training.answer import answer
+from tunebridge.training.answer import answer_from_result
 from tunebridge.training.bundle import write_bundle
 from tunebridge.training.config import RunConfig
 from tunebridge_huggingface import client, follow, machine, results
@@ -98,16 +97,7 @@ class HuggingFaceBackend(Backend):
         self, target: Job | str, prompts: Sequence[Sequence[Message]], parameters: GenerationParameters
     ) -> Iterator[Generation]:
         """Yield answers, made on this machine with the downloaded result: the hub does not serve what was pushed."""
-        if isinstance(target, str):
-            raise self.unsupported("generate with a base model by name")
-        found = self.artifacts(target)
-        if not found:
-            raise NotFound("the job left no result. Look at its log.", backend="huggingface", operation="generate")
-        with tempfile.TemporaryDirectory(prefix="tunebridge-") as folder:
-            path = self.download(target, found[0], Path(folder))
-            whole = found[0].kind == "model"
-            base, adapter = (str(path), None) if whole else (target.base_model, path)
-            yield from answer(prompts, parameters, base_model=base, adapter=adapter, backend="huggingface")
+        yield from answer_from_result(self, target, prompts, parameters)
 
     def list_jobs(self) -> Iterator[RemoteJob]:
         """Yield the jobs of the token's user."""

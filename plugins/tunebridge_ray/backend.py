@@ -18,7 +18,7 @@ from tunebridge.errors import BackendError, InvalidRequest, NotFound, StoreError
 from tunebridge.job import Artifact, Job, JobStatus, Snapshot
 from tunebridge.plan import Plan
 from tunebridge.spec import JobSpec
-from tunebridge.training.answer import answer
+from tunebridge.training.answer import answer_from_result
 from tunebridge.training.bundle import requirements, write_bundle
 from tunebridge.training.config import CANCEL_FILE, RESULT_FILE, RunConfig
 from tunebridge_ray import client, cluster
@@ -137,16 +137,7 @@ class RayBackend(Backend):
         self, target: Job | str, prompts: Sequence[Sequence[Message]], parameters: GenerationParameters
     ) -> Iterator[Generation]:
         """Yield answers, made on this machine with the downloaded adapter or model."""
-        if isinstance(target, str):
-            raise self.unsupported("generate with a base model by name")
-        found = self.artifacts(target)
-        if not found:
-            raise NotFound("the job left no result. Look at its log.", backend="ray", operation="generate")
-        with tempfile.TemporaryDirectory(prefix="tunebridge-") as folder:
-            path = self.download(target, found[0], Path(folder))
-            whole = found[0].kind == "model"
-            base, adapter = (str(path), None) if whole else (target.base_model, path)
-            yield from answer(prompts, parameters, base_model=base, adapter=adapter, backend="ray")
+        yield from answer_from_result(self, target, prompts, parameters)
 
     def list_jobs(self) -> Iterator[RemoteJob]:
         """Yield the jobs of the cluster that Ray's environment variables name."""

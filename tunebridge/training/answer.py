@@ -8,9 +8,10 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from tunebridge.backend import Generation, GenerationParameters
+from tunebridge.backend import Backend, Generation, GenerationParameters
 from tunebridge.data.example import Message
-from tunebridge.errors import ServiceUnavailable
+from tunebridge.errors import NotFound, ServiceUnavailable
+from tunebridge.job import Job
 from tunebridge.training.news import log_tail
 
 
@@ -36,6 +37,26 @@ def answer(
                 found = json.loads(line)
                 known = {key: found[key] for key in ("output", "finish_reason", "tokens")}
                 yield Generation.model_validate(known)
+
+
+def answer_from_result(
+    backend: Backend, target: Job | str, prompts: Sequence[Sequence[Message]], parameters: GenerationParameters
+) -> Iterator[Generation]:
+    """Yield answers of a finished job, made on this machine with its downloaded adapter or model.
+
+    UnsupportedFeature for a base model by name, NotFound where the job left no result.
+    """
+    name = backend.info.name
+    if isinstance(target, str):
+        raise backend.unsupported("generate with a base model by name")
+    found = backend.artifacts(target)
+    if not found:
+        raise NotFound("the job left no result. Look at its log.", backend=name, operation="generate")
+    with tempfile.TemporaryDirectory(prefix="tunebridge-") as folder:
+        path = backend.download(target, found[0], Path(folder))
+        whole = found[0].kind == "model"
+        base, adapter = (str(path), None) if whole else (target.base_model, path)
+        yield from answer(prompts, parameters, base_model=base, adapter=adapter, backend=name)
 
 
 def request_body(prompts: Sequence[Sequence[Message]], parameters: GenerationParameters) -> dict[str, Any]:
